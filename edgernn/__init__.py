@@ -1,0 +1,1 @@
+"""Recurrent networks from PyTorch as one int8 integer program, the same bits on every engine."""

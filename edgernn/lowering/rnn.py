@@ -1,0 +1,34 @@
+"""Elman RNN (Elman 1990) as torch.nn.RNN has it, with tanh or ReLU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgernn.graph import Node
+from edgernn.lowering.builder import Builder, covering_scale
+from edgernn.ranges import Ranges
+from edgernn.runtime.program import GATE, UNIT
+
+HEADROOM = 2.0
+"""A ReLU state has no bound: streams run longer than calibration data."""
+
+
+def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ...]:
+    """Append one step of the cell; returns the tensor of h'.  h' = phi(W x + b + U h + c)"""
+    (value,), (carried,), a = node.outputs, node.carried, node.arrays
+    relu = node.kind == "rnn_relu"
+    if relu:
+        initial = float(np.abs(carried.initial).max())
+        # The two products may be larger than their sum, which they cancel to.
+        reach = max(ranges.amplitude(f"{value}.{part}") for part in ("gx", "gh", "a"))
+        gate = hidden_scale = covering_scale(max(HEADROOM * reach, initial))
+    else:
+        gate, hidden_scale = GATE, UNIT
+    h = builder.state(carried.name, len(carried.initial), hidden_scale, carried.initial)
+    moments_x, moments_h = ranges.moments(node.inputs[0]), ranges.moments(value)
+    gx = builder.linear(f"{value}_gx", x, a["weight_ih"], a["bias_ih"], moments_x, gate)
+    gh = builder.linear(f"{value}_gh", h, a["weight_hh"], a["bias_hh"], moments_h, gate)
+    total = builder.add(f"{value}_a", gx, gh, gate)
+    _ = builder.relu(value, total) if relu else builder.tanh(value, total)
+    builder.carry(carried.name, value)
+    return (value,)

@@ -1,0 +1,1 @@
+"""A program in, one format out: one module per format."""

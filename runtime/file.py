@@ -1,0 +1,246 @@
+"""The program file: the safetensors layout, read and written with NumPy alone.
+
+    8 bytes     header length, little-endian
+    header      JSON: tensor name -> {dtype, shape, data_offsets}, and __metadata__ (text to text)
+    the rest    raw little-endian tensors, one after the other, no gaps
+
+__metadata__ holds `format` ("edgernn"), `version`, `program` (JSON: tensors, operators, states)
+and `sha256` over everything else. Source of the layout: https://github.com/huggingface/safetensors.
+A file can hold no code; every number in it is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.runtime.errors import EdgernnError, FileFormatError
+from edgernn.runtime.program import Matrix, Operator, Program, Scale, State, Tensor
+from edgernn.runtime.validate import validate
+
+FORMAT: Final = "edgernn"
+VERSION: Final = 1
+MAX_HEADER: Final = 16 << 20
+_DTYPES: Final = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
+_CODES: Final = {np.dtype(v): k for k, v in _DTYPES.items()}
+_MATRIX: Final = {"weight": "I8", "bias": "I64", "multiplier": "I32", "shift": "I32"}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save_program(program: Program, path: str | os.PathLike[str]) -> None:
+    """Write a program; the file appears whole or not at all. EdgernnError if it cannot."""
+    validate(program)
+    write_atomically(path, to_bytes(program))
+
+
+def load_program(path: str | os.PathLike[str]) -> Program:
+    """Read a program, int8 weights mapped, not copied. FileFormatError if it is not sound."""
+    name = os.fspath(path)
+    try:
+        data = np.memmap(name, dtype=np.uint8, mode="r")
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"cannot read {name}: {error}") from None
+    return from_bytes(data, name)
+
+
+def to_bytes(program: Program) -> bytes:
+    """The file's content; the same program gives the same bytes."""
+    arrays: Arrays = {}
+    for op in program.operators:
+        if op.matrix is not None:
+            for part in _MATRIX:
+                arrays[f"{op.name}.{part}"] = getattr(op.matrix, part)
+    for state in program.states:
+        if state.initial.any():
+            arrays[f"{state.name}.initial"] = state.initial
+    header: dict[str, Any] = {}
+    blobs: list[bytes] = []
+    offset = 0
+    # Widest first, as safetensors does, so that every tensor is aligned.
+    for name in sorted(arrays, key=lambda n: (-arrays[n].dtype.itemsize, n)):
+        array = arrays[name]
+        blob = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        header[name] = {
+            "dtype": _CODES[array.dtype.newbyteorder("<")],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + len(blob)],
+        }
+        blobs.append(blob)
+        offset += len(blob)
+    payload = b"".join(blobs)
+    metadata = {"format": FORMAT, "version": str(VERSION), "program": _program_json(program)}
+    header["__metadata__"] = metadata | {"sha256": _checksum(header, metadata, payload)}
+    text = _canonical(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + payload
+
+
+def from_bytes(data: NDArray[np.uint8], where: str) -> Program:
+    """Parse and check a file's content; `where` is what messages call it."""
+    try:
+        return _parse(data, where)
+    except EdgernnError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise FileFormatError(f"{where} is not a valid edgernn program: {reason}") from None
+    except RecursionError:
+        raise FileFormatError(f"{where} is not a valid edgernn program: nested too deep") from None
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write to a temporary name beside the target, then rename; nothing half-written stays."""
+    target = Path(path)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes the file private; give it the mode that open() would have.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise EdgernnError(f"cannot write {target}: {error.strerror or error}") from None
+
+
+def _parse(data: NDArray[np.uint8], where: str) -> Program:
+    def refuse(reason: str) -> FileFormatError:
+        return FileFormatError(f"{where} {reason}")
+
+    if data.size < 8:
+        raise refuse("is too short to be a safetensors file")
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > min(MAX_HEADER, data.size - 8):
+        raise refuse("is truncated, or not a safetensors file")
+    try:
+        header = json.loads(data[8 : 8 + length].tobytes().decode("utf-8"))
+    except ValueError:
+        raise refuse("is damaged: its header is not JSON") from None
+    metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise refuse("is not an edgernn program; write one with `edgernn export --int8`")
+    if metadata.get("version") != str(VERSION):
+        raise refuse(
+            f"has file version {str(metadata.get('version'))[:16]}, and this edgernn reads "
+            f"version {VERSION}; export it again, or use the edgernn that wrote it"
+        )
+    payload = data[8 + length :]
+    expected = metadata.pop("sha256", None)
+    if _checksum(header, metadata, payload) != expected:
+        raise refuse("is damaged: its checksum does not match; copy or export it again")
+    program = _build(json.loads(metadata["program"]), _read_arrays(header, payload, refuse))
+    validate(program, where)
+    return program
+
+
+def _read_arrays(header: Mapping[str, Any], payload: NDArray[np.uint8], refuse: Any) -> Arrays:
+    arrays: Arrays = {}
+    end = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, stop = entry["data_offsets"]
+        shape = entry["shape"]
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        if not all(type(n) is int and 0 < n <= 1 << 31 for n in shape) or len(shape) > 2:
+            raise refuse(f"is damaged: tensor {name[:64]!r} has a bad shape")
+        count = 1
+        for n in shape:
+            count *= n
+        if begin != end or stop - begin != count * dtype.itemsize or stop > payload.size:
+            raise refuse(f"is damaged: tensor {name[:64]!r} does not lie where it should")
+        end = stop
+        arrays[name] = np.asarray(payload[begin:stop]).view(dtype).reshape(shape)
+    if end != payload.size:
+        raise refuse("is damaged: it is longer than its tensors")
+    return arrays
+
+
+def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
+    tensors = {
+        name: Tensor(name, _integer(size), Scale(_integer(mantissa), _integer(exponent)))
+        for name, (size, mantissa, exponent) in description["tensors"].items()
+    }
+
+    def take(name: str, code: str) -> NDArray[Any]:
+        array = arrays.pop(name)
+        if array.dtype != np.dtype(_DTYPES[code]):
+            raise ValueError(f"tensor {name[:64]!r} is not {code}")
+        return array
+
+    operators = []
+    for kind, inputs, outputs in description["operators"]:
+        matrix = None
+        if kind == "linear":
+            parts = {part: take(f"{outputs[0]}.{part}", code) for part, code in _MATRIX.items()}
+            matrix = Matrix(**parts)
+        operators.append(Operator(str(kind), _names(inputs), _names(outputs), matrix))
+    states = []
+    for name, before, after in description["states"]:
+        key = f"{name}.initial"
+        zeros = np.zeros(tensors[before].size if before in tensors else 0, np.int16)
+        initial = take(key, "I16") if key in arrays else zeros
+        states.append(State(*_names([name, before, after]), initial))
+    if arrays:
+        raise ValueError(f"tensor {next(iter(arrays))[:64]!r} belongs to nothing")
+    outputs = dict(zip(description["outputs"], _names(description["outputs"].values()), strict=True))
+    metadata = description.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is not a mapping")
+    return Program(
+        tensors, _names(description["inputs"]), outputs, tuple(states), tuple(operators), metadata
+    )
+
+
+def _program_json(program: Program) -> str:
+    return _canonical(
+        {
+            "tensors": {
+                t.name: [t.size, t.scale.mantissa, t.scale.exponent]
+                for t in program.tensors.values()
+            },
+            "inputs": list(program.inputs),
+            "outputs": dict(program.outputs),
+            "states": [[s.name, s.input, s.output] for s in program.states],
+            "operators": [[o.kind, list(o.inputs), list(o.outputs)] for o in program.operators],
+            "metadata": dict(program.metadata),
+        }
+    )
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _checksum(header: Mapping[str, Any], metadata: Mapping[str, Any], payload: Any) -> str:
+    digest = hashlib.sha256(
+        json.dumps([header, metadata], sort_keys=True, separators=(",", ":")).encode()
+    )
+    digest.update(payload)
+    return digest.hexdigest()
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    names = tuple(values)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name is not text")
+    return names
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) > 1 << 40:
+        raise ValueError("a number is not a sound integer")
+    return value
