@@ -25,21 +25,18 @@ def saturate(x: Int64Array) -> Int64Array:
 
 
 def saturating_rounding_doubling_high_mul(a: Int64Array, multiplier: int) -> Int64Array:
-    """a * multiplier / 2^31, half away from zero for positive products, half up for negative."""
-    product = a * np.int64(multiplier)
-    nudge = np.where(product >= 0, np.int64(1 << 30), np.int64(1 - (1 << 30)))
-    total = product + nudge
-    # C division truncates toward zero; NumPy's // floors.
-    return np.where(total >= 0, total >> 31, -((-total) >> 31))
+    """a * multiplier / 2^31, half up.
+
+    gemmlowp adds a nudge that depends on the sign and truncates; it comes to the same.
+    """
+    return (a * np.int64(multiplier) + (1 << 30)) >> 31
 
 
 def rounding_divide_by_pot(x: Int64Array, exponent: int) -> Int64Array:
     """x / 2^exponent, ties away from zero."""
     if exponent == 0:
         return x
-    mask = np.int64((1 << exponent) - 1)
-    threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + ((x & mask) > threshold)
+    return (x + (1 << (exponent - 1)) - (x < 0)) >> exponent
 
 
 def quantize_multiplier(factor: float) -> tuple[int, int]:

@@ -1,0 +1,210 @@
+"""StepRuntime: stream a program through NumPy, one step or a whole window at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.runtime.errors import InputError
+from edgernn.runtime.file import load_program
+from edgernn.runtime.plan import Plan
+from edgernn.runtime.program import Program, Tensor
+
+Int16Array = NDArray[np.int16]
+Float32Array = NDArray[np.float32]
+_BATCH = 64
+"""Streams that one batched plan carries; more are taken in turns, so memory stays bounded."""
+
+
+class StepRuntime:
+    """Runs a quantized recurrent network; it remembers its state between calls.
+
+    Shapes below are for a program with one input of F features and one output of O; with several,
+    pass one array per input in order and receive a tuple of outputs.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._inputs = [program.tensors[name] for name in program.inputs]
+        self._outputs = [program.tensors[name] for name in program.outputs.values()]
+        self._in_scales = [np.float32(float(t.scale)) for t in self._inputs]
+        self._out_scales = [np.float32(float(t.scale)) for t in self._outputs]
+        self._plan = Plan(program)
+        self._calls = tuple(self._plan.calls)
+        self._in = list(self._plan.inputs.values())
+        self._out = list(self._plan.outputs.values())
+        self._first, self._single = self._in[0], len(self._in) == len(self._out) == 1
+        self._shape = (self._inputs[0].size,)
+        self._result = self._out[0]
+        self.reset()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> StepRuntime:
+        """Read a `.safetensors` program. FileFormatError if the file is not sound."""
+        return cls(load_program(path))
+
+    def step(self, *x: Any) -> Any:
+        """One time step on floats: (F,) -> (O,) float32.
+
+        InputError for NaN, infinity or a wrong size; the state is then as it was.
+        """
+        ints = [self._quantize(v, t, s) for v, t, s in zip(*self._three(x), strict=True)]
+        y = self.step_int(*ints)
+        if len(self._out) == 1:
+            return y * self._out_scales[0]
+        return tuple(v * s for v, s in zip(y, self._out_scales, strict=True))
+
+    def step_int(self, *x: Int16Array, out: Int16Array | None = None) -> Any:
+        """One time step on the raw bits: (F,) int16 -> (O,) int16.
+
+        out: (O,) int16 to write the only output to; then nothing is allocated.
+        """
+        if self._single:
+            value = x[0]
+            if len(x) != 1 or value.shape != self._shape or value.dtype != np.int16:
+                self._refuse(x)
+            self._first[...] = value
+            for call in self._calls:
+                call()
+            if out is None:
+                return self._result.astype(np.int16)
+            out[...] = self._result
+            return out
+        self._refuse(x)
+        for target, value in zip(self._in, x, strict=True):
+            target[...] = value
+        for call in self._calls:
+            call()
+        results = tuple(v.astype(np.int16) for v in self._out)
+        return results if len(results) > 1 else results[0]
+
+    def run(self, *x: Any) -> Any:
+        """A window: (T, F) -> (T, O) float32, the same bits as T steps, state carried on.
+
+        A batch (N, T, F) -> (N, T, O) runs N streams, each from the initial state, and leaves the
+        runtime's own state as it is.
+        """
+        arrays, tensors, scales = self._three(x)
+        ints = [self._quantize(v, t, s) for v, t, s in zip(arrays, tensors, scales, strict=True)]
+        y = self.run_int(*ints)
+        if len(self._out) == 1:
+            return y * self._out_scales[0]
+        return tuple(v * s for v, s in zip(y, self._out_scales, strict=True))
+
+    def run_int(self, *x: Int16Array) -> Any:
+        """`run` on the raw bits: (T, F) or (N, T, F) int16 -> int16 of the same leading shape."""
+        lead = x[0].shape[:-1] if x else ()
+        for value, tensor in zip(x, self._inputs, strict=False):
+            if value.dtype != np.int16 or value.shape != (*lead, tensor.size):
+                break
+        else:
+            if len(x) == len(self._inputs) and len(lead) in (1, 2):
+                results = self._window(x) if len(lead) == 1 else self._batch(x)
+                return results if len(results) > 1 else results[0]
+        wanted = ", ".join(f"(T, {t.size}) or (N, T, {t.size})" for t in self._inputs)
+        got = ", ".join(f"{v.dtype}{v.shape}" for v in x)
+        raise InputError(f"run_int takes int16 {wanted}, not {got or 'nothing'}")
+
+    def reset(self) -> None:
+        """Back to the initial state."""
+        for state in self.program.states:
+            self._plan.states[state.name][...] = state.initial
+
+    @property
+    def state(self) -> dict[str, Int16Array]:
+        """A copy of the state, name -> (H,) int16; assign one to restore it, or to move it to
+        another engine."""
+        return {name: v.astype(np.int16) for name, v in self._plan.states.items()}
+
+    @state.setter
+    def state(self, values: Mapping[str, Int16Array]) -> None:
+        states = self._plan.states
+        if not isinstance(values, Mapping) or set(values) != set(states):
+            got = sorted(values) if isinstance(values, Mapping) else type(values).__name__
+            raise InputError(f"this program's states are {sorted(states)}, not {got}")
+        for name, value in values.items():
+            array = np.asarray(value)
+            if array.dtype != np.int16 or array.shape != states[name].shape:
+                raise InputError(
+                    f"state {name} is int16{states[name].shape}, not {array.dtype}{array.shape}"
+                )
+        for name, value in values.items():
+            states[name][...] = value
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _three(self, x: tuple[Any, ...]) -> tuple[Any, list[Tensor], list[np.float32]]:
+        if len(x) != len(self._inputs):
+            raise InputError(f"this program has {len(self._inputs)} inputs, and {len(x)} were given")
+        return x, self._inputs, self._in_scales
+
+    def _quantize(self, value: Any, tensor: Tensor, scale: np.float32) -> Int16Array:
+        return quantize(value, tensor, scale)
+
+    def _refuse(self, x: tuple[Any, ...]) -> None:
+        ok = len(x) == len(self._inputs) and all(
+            isinstance(v, np.ndarray) and v.dtype == np.int16 and v.shape == (t.size,)
+            for v, t in zip(x, self._inputs, strict=True)
+        )
+        if not ok:
+            wanted = ", ".join(f"int16({t.size},)" for t in self._inputs)
+            got = ", ".join(
+                f"{v.dtype}{v.shape}" if isinstance(v, np.ndarray) else type(v).__name__ for v in x
+            )
+            raise InputError(f"step_int takes {wanted}, not {got or 'nothing'}")
+
+    def _window(self, x: tuple[Int16Array, ...]) -> tuple[Int16Array, ...]:
+        length = len(x[0])
+        results = tuple(np.empty((length, t.size), np.int16) for t in self._outputs)
+        calls = self._calls
+        for t in range(length):
+            for target, value in zip(self._in, x, strict=True):
+                target[...] = value[t]
+            for call in calls:
+                call()
+            for result, source in zip(results, self._out, strict=True):
+                result[t] = source
+        return results
+
+    def _batch(self, x: tuple[Int16Array, ...]) -> tuple[Int16Array, ...]:
+        streams, length = x[0].shape[:2]
+        results = tuple(np.empty((streams, length, t.size), np.int16) for t in self._outputs)
+        plan: Plan | None = None
+        for begin in range(0, streams, _BATCH):
+            part = slice(begin, min(begin + _BATCH, streams))
+            width = part.stop - part.start
+            if plan is None or plan.batch != width:
+                plan = Plan(self.program, width)
+            for state in self.program.states:
+                plan.states[state.name][...] = state.initial[:, None]
+            for t in range(length):
+                for target, value in zip(plan.inputs.values(), x, strict=True):
+                    target[...] = value[part, t].T
+                for call in plan.calls:
+                    call()
+                for result, source in zip(results, plan.outputs.values(), strict=True):
+                    result[part, t] = source.T
+        return results
+
+
+def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int16Array:
+    """Floats (..., F) to int16 at a tensor's scale: ties away from zero, out of range saturates.
+
+    The float32 rule of TensorFlow Lite's QUANTIZE. InputError for NaN, infinity, a wrong size, or
+    what is no array of real numbers.
+    """
+    try:
+        real = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"{tensor.name} is not an array of real numbers") from None
+    if real.shape[-1:] != (tensor.size,):
+        raise InputError(f"{tensor.name} has {tensor.size} features, not shape {real.shape}")
+    if not np.isfinite(real).all():
+        raise InputError(f"{tensor.name} holds NaN or infinity; clean the input before the step")
+    ratio = (real / (np.float32(float(tensor.scale)) if scale is None else scale)).astype(np.float64)
+    rounded = np.trunc(ratio + np.copysign(0.5, ratio))
+    return np.clip(rounded, -32768, 32767).astype(np.int16)
