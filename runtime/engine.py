@@ -16,6 +16,8 @@ from edgernn.runtime.program import Program, Tensor
 
 Int16Array = NDArray[np.int16]
 Float32Array = NDArray[np.float32]
+_INT16 = np.dtype(np.int16)
+_empty, _array = np.empty, np.ndarray
 _BATCH = 64
 """Streams that one batched plan carries; more are taken in turns, so memory stays bounded."""
 
@@ -40,6 +42,7 @@ class StepRuntime:
         self._first, self._single = self._in[0], len(self._in) == len(self._out) == 1
         self._shape = (self._inputs[0].size,)
         self._result = self._out[0]
+        self._out_shape = self._result.shape
         self.reset()
 
     @classmethod
@@ -64,14 +67,14 @@ class StepRuntime:
         out: (O,) int16 to write the only output to; then nothing is allocated.
         """
         if self._single:
-            value = x[0]
-            if len(x) != 1 or value.shape != self._shape or value.dtype != np.int16:
+            value = x[0] if x else None
+            if type(value) is not _array or value.dtype is not _INT16 or value.shape != self._shape:
                 self._refuse(x)
             self._first[...] = value
             for call in self._calls:
                 call()
             if out is None:
-                return self._result.astype(np.int16)
+                out = _empty(self._out_shape, _INT16)
             out[...] = self._result
             return out
         self._refuse(x)
