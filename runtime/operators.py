@@ -42,6 +42,11 @@ def _need(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _odd_part(ratio: Fraction) -> int:
+    product = ratio.numerator * ratio.denominator
+    return product // (product & -product)
+
+
 def _same_sizes(ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
     _need(len({t.size for t in (*ins, *outs)}) == 1, "input and output sizes differ")
 
@@ -91,8 +96,15 @@ class Add:
     def check(self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
         _same_sizes(ins, outs)
         low, high = sorted(t.scale.fraction for t in ins)
-        _need(high / low <= 1 << 15, "the scales of its operands are too far apart")
-        out = outs[0].scale.fraction
+        # The vector kernel of ADD shifts an operand before it multiplies, the others afterwards;
+        # within these limits the sums agree, for every input.
+        ratio, out = high / low, outs[0].scale.fraction
+        _need(ratio <= 1 << 13, "the scales of its operands are too far apart")
+        _need(_odd_part(ratio) in (1, 3), "its operands' scales differ by an odd factor but 3")
+        _need(
+            ratio != Fraction(3, 2) or _odd_part(high / out) == 1,
+            "its operands' scales are 3 to 2, its output's no power of two from the wider one",
+        )
         _need(Fraction(1, 4) <= out / high <= 1 << 14, "its output scale does not fit its inputs")
 
     def compute(
@@ -159,15 +171,15 @@ class Relu:
 
 
 class Rescale:
-    """The same values at another scale, a power of two away; QUANTIZE from int16 to int16."""
+    """The same values at another scale; QUANTIZE from int16 to int16."""
 
     inputs, outputs = 1, 1
 
     def check(self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
         _same_sizes(ins, outs)
-        _need(ins[0].scale.mantissa == outs[0].scale.mantissa, "its factor is no power of two")
-        distance = abs(ins[0].scale.exponent - outs[0].scale.exponent)
-        _need(distance <= 15, "it rescales by more than 2^15")
+        factor = ins[0].scale.fraction / outs[0].scale.fraction
+        # Up to here the kernels' left shift of an int16 stays within 32 bits.
+        _need(Fraction(1, 1 << 15) <= factor <= 1 << 15, "it rescales by more than 2^15")
 
     def compute(
         self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor], x: Sequence[Int64Array]

@@ -1,0 +1,1 @@
+"""Latency and accuracy against the float reference and other engines."""

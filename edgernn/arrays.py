@@ -1,0 +1,125 @@
+"""Arrays in .npy and .npz files; never pickled objects."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.runtime.errors import InputError
+from edgernn.runtime.file import write_atomically
+from edgernn.runtime.program import Program
+
+if TYPE_CHECKING:
+    from edgernn.graph import FloatArray, Graph
+
+
+def load_arrays(spec: str) -> dict[str, NDArray[Any]]:
+    """All arrays of FILE, or those of FILE:KEY[,KEY...]; a .npy has one, called `x`.
+
+    InputError if the file is not there, not an array file, or has no such key.
+    """
+    path, keys = _spec(spec)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded:
+            names = keys or loaded.files
+            missing = [k for k in names if k not in loaded.files]
+            if missing:
+                raise InputError(f"{path} has no array {missing[0]!r}; it has {loaded.files}")
+            return {name: loaded[name] for name in names}
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:
+        # A damaged or foreign file raises what zipfile, zlib and numpy please.
+        raise InputError(f"{path} is not a sound .npy or .npz file: {error}") from None
+
+
+def _spec(spec: str) -> tuple[Path, list[str]]:
+    if ":" in spec and not Path(spec).exists():
+        path, _, keys = spec.rpartition(":")
+        return Path(path), [k for k in keys.split(",") if k]
+    return Path(spec), []
+
+
+def load_array(spec: str) -> NDArray[Any]:
+    """The one array of a file; InputError if there are several."""
+    arrays = load_arrays(spec)
+    if len(arrays) != 1:
+        raise InputError(f"{spec} holds {sorted(arrays)}; name one, {_spec(spec)[0]}:KEY")
+    return next(iter(arrays.values()))
+
+
+def load_example(spec: str) -> tuple[Any, ...]:
+    """The first sequences of the arrays in a file, as torch tensors, for torch.export."""
+    import torch
+
+    arrays = load_arrays(spec)
+    names = [n for n in ("x", *(f"x{i}" for i in range(len(arrays)))) if n in arrays]
+    chosen = [arrays[n] for n in names] or list(arrays.values())
+    if any(a.ndim != 3 or a.dtype.kind not in "fiub" or not a.size for a in chosen):
+        raise InputError(f"an example input in {spec} is not numbers of shape (N, T, F)")
+    return tuple(torch.from_numpy(np.array(a[:2], np.float32)) for a in chosen)
+
+
+def load_calibration(spec: str, graph: Graph) -> dict[str, Any]:
+    """Calibration data for a graph: its inputs by name, or the file's only array.
+
+    An array `lengths` (N,) of integers gives the valid steps of padded sequences.
+    """
+    arrays = load_arrays(spec)
+    lengths = arrays.pop("lengths", None) if len(arrays) > 1 else None
+    if len(graph.inputs) == 1 and len(arrays) == 1:
+        arrays = {graph.inputs[0]: next(iter(arrays.values()))}
+    missing = [name for name in graph.inputs if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{spec} has no array {missing[0]!r}, but {sorted(arrays)}; "
+            f"name the right one: {_spec(spec)[0]}:KEY"
+        )
+    chosen: dict[str, Any] = {name: arrays[name] for name in graph.inputs}
+    if lengths is None:
+        return chosen
+    return {name: _cut(name, array, lengths) for name, array in chosen.items()}
+
+
+def _cut(name: str, array: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
+    sound = (
+        array.ndim == 3
+        and lengths.shape == array.shape[:1]
+        and lengths.dtype.kind in "iu"
+        and bool((lengths >= 0).all() and (lengths <= array.shape[1]).all())
+    )
+    if not sound:
+        raise InputError(f"`lengths` does not give the valid steps of each sequence of {name}")
+    return [sequence[:n] for sequence, n in zip(array, lengths, strict=True)]
+
+
+def load_sequences(spec: str, program: Program) -> list[dict[str, FloatArray]]:
+    """Sequences for a program from a file, as `load_calibration` finds them."""
+    from edgernn.calibrate import as_sequences
+    from edgernn.graph import Graph
+
+    sizes = {name: program.tensors[name].size for name in program.inputs}
+    inputs = Graph(sizes, program.inputs, (), ())
+    return as_sequences(inputs, load_calibration(spec, inputs))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write one array as .npy or several as .npz; whole or not at all."""
+    stream = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    elif len(arrays) == 1:
+        np.save(stream, next(iter(arrays.values())), allow_pickle=False)
+    else:
+        raise InputError(f"the program has the outputs {sorted(arrays)}; write them to a .npz file")
+    write_atomically(path, stream.getvalue())

@@ -1,0 +1,159 @@
+"""Write a program in every format asked for, verify it, and only then put it in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+from edgernn.graph import Graph
+from edgernn.quantization import Quantized
+from edgernn.runtime.errors import EdgernnError, InputError
+from edgernn.runtime.file import to_bytes, write_atomically
+from edgernn.runtime.program import Program
+from edgernn.verify import SAMPLE, Progress, require, verify_folder, write_sample
+from edgernn.version import __version__
+
+FORMATS: Final = ("numpy", "tflite", "onnx")
+SHORT_VERIFY: Final = 1_000
+FILES: Final = (
+    "model.safetensors",
+    "model.tflite",
+    "model.onnx",
+    "model.sequence.onnx",
+    "model.float.onnx",
+    SAMPLE,
+    "report.json",
+)
+
+
+def export(
+    program: Program,
+    directory: str | os.PathLike[str],
+    formats: Collection[str] = ("tflite", "onnx"),
+    *,
+    float_io: bool = False,
+    tflite_op: str = "conv_2d",
+    verify_steps: int = SHORT_VERIFY,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write model.safetensors, the formats and report.json into a folder; returns the report.
+
+    program: from `edgernn.quantize` (then the float reference and a sample of the calibration data
+    are written too) or loaded from a file. formats: of "numpy" (always written), "tflite", "onnx".
+    float_io: float32 inputs and outputs in .tflite and .onnx. tflite_op: conv_2d, or
+    fully_connected. verify_steps: steps of the verification that the files must pass.
+    All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise InputError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
+    content = {"model.safetensors": to_bytes(program)}
+    if "tflite" in formats:
+        from edgernn.exporters.tflite import to_tflite
+
+        content["model.tflite"] = to_tflite(program, product=tflite_op, float_io=float_io)
+    if "onnx" in formats:
+        from edgernn.exporters.onnx_step import to_onnx, to_onnx_sequence
+
+        content["model.onnx"] = to_onnx(program, float_io=float_io)
+        content["model.sequence.onnx"] = to_onnx_sequence(program)
+    if isinstance(program, Quantized) and program.graph is not None:
+        if "onnx" in formats:
+            content["model.float.onnx"] = _float_reference(program.graph)
+        if program.sample:
+            content[SAMPLE] = write_sample(program.sample)
+    options = {"float_io": float_io, "tflite_op": tflite_op, "seed": seed}
+    report = _report(program, content, options)
+    content["report.json"] = _json(report)
+
+    def check(staging: Path) -> None:
+        result = verify_folder(staging, verify_steps, seed, progress)
+        require(result)
+        report["verification"] = result.as_json()
+        write_atomically(staging / "report.json", _json(report))
+
+    _put_in_place(Path(directory), content, check)
+    return report
+
+
+def export_float(graph: Graph, directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Write the float reference alone: model.float.onnx and report.json; returns the report."""
+    content = {"model.float.onnx": _float_reference(graph)}
+    report = {
+        "edgernn": __version__,
+        "files": {name: len(data) for name, data in content.items()},
+        "inputs": {name: graph.sizes[name] for name in graph.inputs},
+        "outputs": {o.name: graph.sizes[o.value] for o in graph.outputs},
+        "states": {s.name: len(s.initial) for s in graph.states},
+        "parameters": sum(a.size for node in graph.nodes for a in node.arrays.values()),
+    }
+    content["report.json"] = _json(report)
+    _put_in_place(Path(directory), content, lambda _: None)
+    return report
+
+
+def _float_reference(graph: Graph) -> bytes:
+    from edgernn.float_onnx import float_onnx
+
+    return float_onnx(graph)
+
+
+def _json(report: dict[str, Any]) -> bytes:
+    return (json.dumps(report, indent=2) + "\n").encode()
+
+
+def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+    def tensor(name: str) -> dict[str, Any]:
+        t = program.tensors[name]
+        return {"size": t.size, "scale": float(t.scale), "scale_exact": str(t.scale)}
+
+    kinds = [op.kind for op in program.operators]
+    return {
+        "edgernn": __version__,
+        "options": options,
+        "files": {name: len(data) for name, data in content.items()},
+        "int8_weights": program.weight_count,
+        "weight_rows": program.row_count,
+        "operators": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "inputs": {name: tensor(name) for name in program.inputs},
+        "outputs": {name: tensor(t) for name, t in program.outputs.items()},
+        "states": {
+            s.name: tensor(s.input) | {"initial_is_zero": not s.initial.any()}
+            for s in program.states
+        },
+        "calibration": dict(program.metadata).get("calibration"),
+    }
+
+
+def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> None:
+    """Stage files in a hidden folder beside their place, check them, then rename one by one."""
+    staging: Path | None = None
+    existed = directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".edgernn-", dir=directory))
+        for name, data in content.items():
+            write_atomically(staging / name, data)
+        check(staging)
+        for name in FILES:
+            if name in content:
+                os.replace(staging / name, directory / name)
+            else:
+                # A file of an earlier export would no longer match.
+                (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EdgernnError(
+            f"cannot write to {directory}: {reason}; choose another folder with --out"
+        ) from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+            if not existed and not any(directory.iterdir()):
+                directory.rmdir()

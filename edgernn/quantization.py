@@ -1,0 +1,107 @@
+"""From a float model to an integer program: import, calibrate, lower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgernn.calibrate import Method, Progress, Sequences, as_sequences, calibrate
+from edgernn.graph import FloatArray, Graph
+from edgernn.lowering import lower
+from edgernn.rounding import STRATEGIES
+from edgernn.runtime.errors import InputError
+from edgernn.runtime.program import Program
+from edgernn.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_ROUNDING = "compensated"
+SAMPLE_VALUES = 1 << 16
+"""Numbers of calibration data that travel with a program, for later verification."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized(Program):
+    """A program together with what it came from, in memory only.
+
+    graph: the float network. sample: some calibration sequences, input name -> (T, F) float32.
+    """
+
+    graph: Graph | None = None
+    sample: Sequences = field(default_factory=list)
+
+
+def quantize(
+    model: torch.nn.Module | torch.export.ExportedProgram,
+    args: tuple[Any, ...] | None = None,
+    *,
+    calibration: Any,
+    method: Method = "minmax",
+    rounding: str = DEFAULT_ROUNDING,
+    progress: Progress | None = None,
+) -> Quantized:
+    """Quantize a PyTorch model into one integer program.
+
+    model: an nn.Module (args: example inputs for torch.export) or an ExportedProgram.
+    calibration: float data as the model's input, (N, T, F), or a list of (T_i, F); for several
+    inputs a tuple or mapping of such. method: minmax, percentile or mse.
+    rounding: a strategy of `edgernn.rounding.STRATEGIES`.
+    Raises UnsupportedError for a model that cannot be lowered exactly, InputError for bad data.
+    """
+    from edgernn.importer import import_model
+
+    graph = import_model(model, args)
+    return quantize_graph(graph, calibration, method, rounding, progress)
+
+
+def quantize_graph(
+    graph: Graph,
+    calibration: Any,
+    method: Method = "minmax",
+    rounding: str = DEFAULT_ROUNDING,
+    progress: Progress | None = None,
+) -> Quantized:
+    """`quantize` for a graph that is already imported."""
+    if rounding not in STRATEGIES:
+        raise InputError(f"rounding {rounding!r} is none of {', '.join(STRATEGIES)}")
+    sequences = as_sequences(graph, calibration)
+    ranges = calibrate(graph, sequences, method, progress)
+    metadata = {
+        "producer": f"edgernn {__version__}",
+        "batch_first": graph.batch_first,
+        "last": [output.name for output in graph.outputs if output.last],
+        "calibration": {
+            "method": method,
+            "rounding": rounding,
+            "sequences": len(sequences),
+            "steps": sum(len(s[graph.inputs[0]]) for s in sequences),
+        },
+    }
+    program = lower(graph, ranges, STRATEGIES[rounding], metadata)
+    return Quantized(
+        program.tensors,
+        program.inputs,
+        program.outputs,
+        program.states,
+        program.operators,
+        metadata,
+        graph=graph,
+        sample=_excerpt(sequences),
+    )
+
+
+def _excerpt(sequences: Sequences) -> Sequences:
+    """Whole sequences from the start, the last one cut, SAMPLE_VALUES numbers in all."""
+    left = SAMPLE_VALUES
+    result = []
+    for sequence in sequences:
+        width = sum(v.shape[1] for v in sequence.values())
+        steps = min(len(next(iter(sequence.values()))), max(left // width, 1))
+        result.append({name: np.ascontiguousarray(v[:steps]) for name, v in sequence.items()})
+        left -= steps * width
+        if left <= 0:
+            break
+    return result

@@ -1,0 +1,64 @@
+"""The input streams that a verification drives every engine with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.runtime.engine import quantize
+from edgernn.runtime.program import Program
+
+Int16Array = NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Inputs of consecutive steps from the initial state: input name -> (T, F) int16."""
+
+    name: str
+    inputs: Mapping[str, Int16Array]
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps."""
+        return len(next(iter(self.inputs.values())))
+
+
+def random_streams(program: Program, steps: int, seed: int) -> list[Stream]:
+    """Full-range noise, small noise, and a slow walk that dwells at the rails; `steps` in all."""
+    rng = np.random.default_rng(seed)
+    counts = [steps - 2 * (steps // 3), steps // 3, steps // 3]
+
+    def noise(count: int, size: int) -> Int16Array:
+        return rng.integers(-32768, 32768, (count, size)).astype(np.int16)
+
+    def small(count: int, size: int) -> Int16Array:
+        return rng.integers(-256, 257, (count, size)).astype(np.int16)
+
+    def walk(count: int, size: int) -> Int16Array:
+        moves = rng.integers(-4096, 4097, (count, size)).cumsum(axis=0)
+        return np.clip(moves, -32768, 32767).astype(np.int16)
+
+    makers = {"full-range noise": noise, "small noise": small, "walk to the rails": walk}
+    return [
+        Stream(name, {n: make(count, program.tensors[n].size) for n in program.inputs})
+        for (name, make), count in zip(makers.items(), counts, strict=True)
+        if count
+    ]
+
+
+def data_streams(
+    program: Program, sequences: list[dict[str, NDArray[np.float32]]], steps: int
+) -> list[Stream]:
+    """Float sequences, quantized, at most `steps` steps in all."""
+    streams: list[Stream] = []
+    for sequence in sequences:
+        left = steps - sum(s.steps for s in streams)
+        if left <= 0:
+            break
+        inputs = {n: quantize(sequence[n][:left], program.tensors[n]) for n in program.inputs}
+        streams.append(Stream(f"calibration sequence {len(streams)}", inputs))
+    return streams
