@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgernn.float_engine import run_float
 from edgernn.graph import CELLS, FloatArray, Graph
+from edgernn.progress import Progress
 from edgernn.ranges import Ranges
 from edgernn.rounding import Moments
 from edgernn.runtime.errors import InputError
@@ -28,7 +29,7 @@ _BINS: Final = 4096
 _LEVELS: Final = 32767
 
 Sequences = list[dict[str, FloatArray]]
-Progress = Callable[[int, int], None]
+
 
 
 def as_sequences(graph: Graph, data: Any) -> Sequences:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from edgernn.calibrate import Progress
+from edgernn.progress import Progress
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

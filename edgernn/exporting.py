@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgernn.graph import Graph
+from edgernn.progress import Progress
 from edgernn.quantization import Quantized
 from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.file import to_bytes, write_atomically
 from edgernn.runtime.program import Program
-from edgernn.verify import SAMPLE, Progress, require, verify_folder, write_sample
+from edgernn.verify import SAMPLE, require, verify_folder, write_sample
 from edgernn.version import __version__
 
 FORMATS: Final = ("numpy", "tflite", "onnx")

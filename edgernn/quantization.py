@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgernn.calibrate import Method, Progress, Sequences, as_sequences, calibrate
+from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
 from edgernn.graph import FloatArray, Graph
 from edgernn.lowering import lower
+from edgernn.progress import Progress
 from edgernn.rounding import STRATEGIES
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.program import Program

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.distance import Distance, measure_distance
+from edgernn.progress import Progress
 from edgernn.runtime.engine import StepRuntime
 from edgernn.runtime.errors import EdgernnError, FileFormatError, MismatchError, MissingExtraError
 from edgernn.runtime.file import load_program
@@ -21,7 +22,7 @@ from edgernn.streams import Int16Array, Stream, data_streams, random_streams
 
 STEPS: Final = 10_000
 SAMPLE: Final = "model.sample.npz"
-Progress = Callable[[int, int], None]
+
 Values = Mapping[str, NDArray[np.int16]]
 
 
