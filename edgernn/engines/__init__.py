@@ -1,0 +1,1 @@
+"""Other engines behind one interface, for holding the program against them."""
