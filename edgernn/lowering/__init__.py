@@ -14,7 +14,7 @@ from edgernn.lowering import feedforward, gru, lstm, rnn
 from edgernn.lowering.builder import Builder
 from edgernn.ranges import Ranges
 from edgernn.rounding import Rounding
-from edgernn.runtime.errors import UnsupportedError
+from edgernn.runtime.errors import FileFormatError, UnsupportedError
 from edgernn.runtime.program import Program
 from edgernn.runtime.validate import validate
 
@@ -44,5 +44,11 @@ def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[st
         tensors.update(zip(node.outputs, results, strict=True))
     outputs = {output.name: tensors[output.value] for output in graph.outputs}
     program = builder.program(tuple(tensors[n] for n in graph.inputs), outputs, metadata)
-    validate(program)
+    try:
+        validate(program, "the lowered model")
+    except FileFormatError as error:
+        raise UnsupportedError(
+            f"{error}; this comes of values of very different size, so normalise the model's "
+            "inputs and train it again"
+        ) from None
     return program

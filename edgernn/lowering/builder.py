@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgernn.rounding import Moments, Rounding
 from edgernn.runtime.errors import UnsupportedError
-from edgernn.runtime.operators import MAX_BIAS, SHIFTS
+from edgernn.runtime.operators import KINDS, MAX_BIAS, SHIFTS
 from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, State, Tensor
 
 
@@ -87,6 +87,16 @@ class Builder:
         self.tensor(name, len(weight), scale)
         self.operators.append(Operator("linear", (x,), (name,), matrix))
         return name
+
+    def can_add(self, a: str, b: str, scale: Scale) -> bool:
+        """Is the sum of these tensors at this scale the same on every runtime?"""
+        operands = [self.tensors[a], self.tensors[b]]
+        try:
+            operator = Operator("add", (a, b), ("sum",))
+            KINDS["add"].check(operator, operands, [Tensor("sum", self.size(a), scale)])
+        except ValueError:
+            return False
+        return True
 
     def add(self, name: str, a: str, b: str, scale: Scale) -> str:
         """a + b."""

@@ -12,12 +12,14 @@ from edgernn.runtime.program import Scale
 
 _READ_BY_TABLE: Final = ("tanh", "sigmoid")
 _KEEP_SCALE: Final = ("relu", "slice")
+HEADROOM: Final = 2.0
+"""What is met in use reaches further than calibration data; int16 has the bit to spare."""
 
 
 def free_scale(graph: Graph, value: str, ranges: Ranges) -> Scale:
     """The calibrated scale of a value whose scale is ours to choose."""
     mantissa = 3 if _reaches_table(graph, value) else 1
-    return covering_scale(ranges.amplitude(value), mantissa)
+    return covering_scale(HEADROOM * ranges.amplitude(value), mantissa)
 
 
 def _reaches_table(graph: Graph, value: str) -> bool:
@@ -53,9 +55,15 @@ def sigmoid(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ran
 
 
 def add(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
-    """A residual sum."""
+    """A residual sum; where no runtime-independent sum of these scales exists, both operands are
+    first brought to the scale of the result."""
     scale = free_scale(graph, node.name, ranges)
-    return b.add(node.name, inputs[0], inputs[1], scale)
+    if b.can_add(inputs[0], inputs[1], scale):
+        return b.add(node.name, inputs[0], inputs[1], scale)
+    reach = max(32767 * float(b.scale(x)) for x in inputs)
+    wide = covering_scale(max(reach, ranges.amplitude(node.name)), scale.mantissa)
+    first, second = (b.rescale(f"{node.name}_{i}", x, wide) for i, x in enumerate(inputs))
+    return b.add(node.name, first, second, wide)
 
 
 def concat(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
