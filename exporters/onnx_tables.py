@@ -1,0 +1,108 @@
+"""Constant sub-graphs: a function of one int16 as a table over all 65,536 inputs.
+
+The file holds the 256 entries that the kernels interpolate; the nodes here compute the large
+tables, and a runtime folds them when it loads the model. Tables are indexed by the integer itself:
+negative indices of a Gather count from the end, so -1 finds the last entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from edgernn.exporters.onnx_graph import OnnxGraph
+from edgernn.runtime.activation import LAST, SIGMOID_TABLE, input_multiplier
+from edgernn.runtime.fixedpoint import quantize_multiplier
+
+_SHIFT: Final = 30
+# Keeps a dividend positive, so that the truncating Div is a floor.
+_LIFT: Final = 1 << 60
+# Per function: bits of the interpolation, addend and divisor of the final rounding, and the
+# constant c in f(-a) = c - f(a).
+_FORMS: Final = {"logistic": (9, 512, 1024, 32768), "tanh": (8, 128 - (1 << 23), 256, 0)}
+
+
+class Tables:
+    """The tables of one model in its root graph; equal nodes exist once, so tables share parts."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph.root
+        self._made: dict[tuple[str, ...], str] = {}
+
+    def activation(self, kind: str, scale: float) -> str:
+        """LOGISTIC or TANH of x at this scale: (65536,) int32."""
+        multiplier, shift = input_multiplier(scale)
+        # The largest |xi| before the functions stay at their limit, which they have there.
+        last = (LAST << _FORMS[kind][0]) - 1
+        # One shift for all scales: then only the multiplier is a constant of its own.
+        product = self._node("Mul", self._all_inputs(), self._int(multiplier << (_SHIFT - shift)))
+        lifted = self._add(product, _LIFT + (1 << (_SHIFT - 1)))
+        # The last addend also turns xi = -last .. last into an index from 0.
+        index = self._add(self._divide(lifted, 1 << _SHIFT), last - (_LIFT >> _SHIFT))
+        index = self._node("Clip", index, self._int(0), self._int(2 * last))
+        return self._node("Gather", self._interpolated(kind, last), index)
+
+    def shifted(self, factor: float) -> str:
+        """An operand of ADD, (x << 15) * factor, in its two roundings: (65536,) int32."""
+        q, shift = quantize_multiplier(factor)
+        assert shift <= 0, "an operand is never enlarged"
+        x = self._all_inputs()
+        negative = self._node("Less", x, self._int(0))
+        value = self._node("Mul", x, self._int(q << 15))
+        nudge = self._node("Where", negative, self._int(1 - (1 << 30)), self._int(1 << 30))
+        value = self._divide(self._node("Add", value, nudge), 1 << 31)
+        value = self._node("Cast", value, to=np.int32)
+        if shift:
+            half, constant = 1 << (-shift - 1), self._graph.scalar
+            nudge = self._node("Where", negative, constant(-half), constant(half))
+            value = self._node("Div", self._node("Add", value, nudge), constant(1 << -shift))
+        return value
+
+    def _all_inputs(self) -> str:
+        """0 .. 32767, -32768 .. -1."""
+        parts = [
+            self._node("Range", *(self._int(n) for n in limits))
+            for limits in ((0, 32768, 1), (-32768, 0, 1))
+        ]
+        return self._node("Concat", *parts, axis=0)
+
+    def _interpolated(self, kind: str, last: int) -> str:
+        """The function on the table's own grid, xi = -last .. last: int32."""
+        bits, addend, divisor, reflection = _FORMS[kind]
+        xi = self._node("Range", self._int(-last), self._int(last + 1), self._int(1))
+        a = self._node("Abs", xi)
+        i = self._divide(a, 1 << bits)
+        fraction = self._node("Mod", a, self._int(1 << bits))
+        stored = self._graph.constant(SIGMOID_TABLE.astype(np.uint16))
+        table = self._node("Cast", stored, to=np.int64)
+        low = self._node("Gather", table, i)
+        high = self._node("Gather", table, self._add(i, 1))
+        r = self._node(
+            "Add",
+            self._node("Mul", low, self._int(1 << bits)),
+            self._node("Mul", fraction, self._node("Sub", high, low)),
+        )
+        positive = self._divide(self._add(r, addend), divisor)
+        negative = self._node("Sub", self._int(reflection), positive)
+        is_negative = self._node("Less", xi, self._int(0))
+        signed = self._node("Where", is_negative, negative, positive)
+        return self._node("Cast", signed, to=np.int32)
+
+    def _node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        key = (op, *inputs, repr(attributes))
+        if key not in self._made:
+            if op == "Cast":
+                self._made[key] = self._graph.cast(inputs[0], attributes["to"])
+            else:
+                self._made[key] = self._graph.node(op, inputs, **attributes)
+        return self._made[key]
+
+    def _int(self, value: int) -> str:
+        return self._graph.scalar(value, np.int64)
+
+    def _add(self, value: str, addend: int) -> str:
+        return self._node("Add", value, self._int(addend))
+
+    def _divide(self, value: str, divisor: int) -> str:
+        return self._node("Div", value, self._int(divisor))
