@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from ai_edge_litert.interpreter import Interpreter
@@ -22,7 +23,6 @@ from torch import nn
 from benchmarks.timing import microseconds
 from edgernn.console import table
 from edgernn.exporters.tflite import to_tflite
-from edgernn.float_onnx import float_onnx
 from edgernn.graph import Graph
 from edgernn.importer import import_model
 from edgernn.quantization import quantize_graph
@@ -81,13 +81,48 @@ def litert_step(program: Program, x: NDArray[np.int16]) -> Callable[[], object]:
 
 
 def onnx_float_step(graph: Graph, x: NDArray[np.float32]) -> Callable[[], object]:
-    """One step of the float reference, a standard GRU operator."""
+    """One step of the bare GRU operator, (1, 1, F) and a state in, a state out."""
+    (node,) = graph.nodes
+    hidden, features = graph.sizes[node.name], x.shape[-1]
+
+    def stacked(name: str) -> NDArray[np.float32]:
+        r, z, n = np.split(node.arrays[name], 3)  # ONNX has the update gate first
+        return np.concatenate([z, r, n])[None]
+
+    constants = {
+        "W": stacked("weight_ih"),
+        "R": stacked("weight_hh"),
+        "B": np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1),
+    }
+    gru = onnx.helper.make_node(
+        "GRU",
+        ["x", *constants, "", "h"],
+        ["", "h_next"],
+        hidden_size=hidden,
+        linear_before_reset=1,
+    )
+    shapes = {"x": [1, 1, features], "h": [1, 1, hidden], "h_next": [1, 1, hidden]}
+    values = {
+        n: onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+        for n, s in shapes.items()
+    }
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [gru],
+            "step",
+            [values["x"], values["h"]],
+            [values["h_next"]],
+            [onnx.numpy_helper.from_array(v, n) for n, v in constants.items()],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 14)],
+        ir_version=8,
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        float_onnx(graph), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    feeds = {"x": x} | {f"state_{s.name}": s.initial[None] for s in graph.states}
+    feeds = {"x": x, "h": np.zeros((1, 1, hidden), np.float32)}
     return lambda: session.run(None, feeds)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import setitem
 from typing import Any, Final
 
 import numpy as np
@@ -75,7 +76,8 @@ def product(matrix: Float64Array, vector: Float64Array, out: Float64Array) -> li
     # Column-major lets BLAS add up columns instead of reducing every row.
     column_major = aligned((columns, padded(rows))).T
     column_major[:rows] = matrix
-    return [partial(np.dot, column_major, vector, out)]
+    # The method: np.dot would first look for overrides in its arguments.
+    return [partial(column_major.dot, vector, out)]
 
 
 def split_product(
@@ -95,12 +97,12 @@ def split_product(
     sums = aligned((2, padded(rows)), np.float32)
     wide = aligned((2, padded(rows)))
     return [
-        partial(whole.__setitem__, Ellipsis, vector),
+        partial(setitem, whole, ..., vector),
         partial(np.add, whole, magic, halves[0]),
         partial(np.subtract, halves[0], magic, halves[0]),
         partial(np.subtract, whole, halves[0], halves[1]),
-        partial(np.dot, halves, weight, sums),
-        partial(wide.__setitem__, Ellipsis, sums),
+        partial(halves.dot, weight, sums),
+        partial(setitem, wide, ..., sums),
         partial(np.add, wide[0], wide[1], out),
         partial(np.multiply, out, factor, out),
         partial(np.add, out, bias, out),

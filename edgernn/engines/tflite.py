@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -44,8 +46,9 @@ class TFLiteEngine:
             except OSError as error:
                 raise FileFormatError(f"cannot read {self.where}: {error.strerror}") from None
         try:
-            self._interpreter = interpreter_class(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = interpreter_class(model_content=content, num_threads=1)
+                self._interpreter.allocate_tensors()
             runner = self._interpreter.get_signature_runner(SIGNATURE)
             ins, outs = runner.get_input_details(), runner.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -99,6 +102,20 @@ class TFLiteEngine:
                     f"not {array.dtype} of shape {array.shape}"
                 )
             self._interpreter.set_tensor(index, array[None])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteRT announces its delegate on the process's stderr, past Python; errors are raised."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _interpreter() -> tuple[str, Any]:
