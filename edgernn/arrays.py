@@ -25,10 +25,10 @@ def load_arrays(spec: str) -> dict[str, NDArray[Any]]:
     """
     path, keys = _spec(spec)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
             names = keys or loaded.files
             missing = [k for k in names if k not in loaded.files]
             if missing:

@@ -309,7 +309,7 @@ def read_sample(path: Path, program: Program) -> list[dict[str, NDArray[np.float
     if not path.is_file():
         return []
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             count = len(data.files) // len(program.inputs)
             return [{n: data[f"{n}_{i}"] for n in program.inputs} for i in range(count)]
     except Exception as error:

@@ -1,0 +1,48 @@
+"""Models and data that several tests share; small, so that exporting them is quick."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    """A GRU with a head on the last step."""
+
+    def __init__(self, features: int = 3, hidden: int = 6, classes: int = 2) -> None:
+        super().__init__()
+        self.gru = nn.GRU(features, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.gru(x)
+        return self.head(y[:, -1])
+
+
+@pytest.fixture(scope="session")
+def model() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier().eval()
+
+
+@pytest.fixture(scope="session")
+def data() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((12, 20, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory, model: Classifier, data: np.ndarray) -> Path:
+    """A folder with model.pt2 and calib.npz."""
+    folder = tmp_path_factory.mktemp("files")
+    with warnings.catch_warnings():
+        # Of torch, about its own flat weights.
+        warnings.filterwarnings("ignore", "The tensor attributes", UserWarning)
+        exported = torch.export.export(model, (torch.from_numpy(data[:2]),))
+    torch.export.save(exported, folder / "model.pt2")
+    np.savez(folder / "calib.npz", x=data)
+    return folder
