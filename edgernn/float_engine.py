@@ -117,7 +117,8 @@ def _layer(graph: Graph, node: Node, x: list[FloatArray]) -> FloatArray:
 def _product(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
     flat = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) @ weight.T
     flat += bias
-    return flat.reshape(*x.shape[:-1], len(weight))
+    result: FloatArray = flat.reshape(*x.shape[:-1], len(weight))
+    return result
 
 
 def _input_product(node: Node, x: FloatArray) -> FloatArray:

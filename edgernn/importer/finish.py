@@ -1,0 +1,154 @@
+"""From the walked graph to the frozen one: outputs chosen, inputs named, dead nodes dropped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgernn.graph import Graph, Node, Output
+from edgernn.importer.trace import Tracer
+from edgernn.importer.values import Flow
+from edgernn.runtime.errors import UnsupportedError
+
+
+def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
+    """The graph, and the names its inputs had while it was read -> their public names."""
+    outputs, states = _outputs(tracer)
+    live, nodes = _live_nodes(tracer, outputs, states)
+    if not any(node.carried for node in nodes):
+        raise UnsupportedError(
+            "the model has no recurrent layer that its outputs depend on; edgernn takes models "
+            "with nn.GRU, nn.LSTM or nn.RNN, and other exporters serve feedforward models better"
+        )
+    inputs = _inputs(tracer, live)
+    renamed = {old: "x" if len(inputs) == 1 else f"x{i}" for i, old in enumerate(inputs)}
+    nodes = [
+        replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        for node in nodes
+    ]
+    widths = {renamed[name]: _width(flow) for name, flow in inputs.items()}
+    sizes = tracer.sizes(nodes, widths)
+    values = [renamed.get(flow.values[0], flow.values[0]) for flow in outputs]
+    graph = Graph(
+        sizes,
+        tuple(renamed.values()),
+        tuple(
+            Output("y" if len(outputs) == 1 else f"y{i}", value, flow.moment == "last")
+            for i, (value, flow) in enumerate(zip(values, outputs, strict=True))
+        ),
+        tuple(nodes),
+        _batch_first(inputs),
+    )
+    return graph, renamed
+
+
+def _outputs(tracer: Tracer) -> tuple[list[Flow], list[Flow]]:
+    """What the model returns, and the states it returns whole."""
+    flows: list[Flow] = []
+    specs = tracer.program.graph_signature.output_specs
+    for i, (spec, value) in enumerate(zip(specs, tracer.returned, strict=True)):
+        if spec.kind.name != "USER_OUTPUT":
+            raise UnsupportedError(
+                f"forward changes {spec.target or spec.arg.name} of the model in place; return "
+                "the state and take it as an input, or leave it to the layer's own state"
+            )
+        if value is None:
+            continue
+        if not isinstance(value, Flow):
+            raise UnsupportedError(
+                f"output {i} of the model is a constant; return only what depends on the input"
+            )
+        flows.append(value)
+    states = [flow for flow in flows if flow.whole]
+    chosen = [flow for flow in flows if not flow.whole]
+    if not chosen:
+        chosen = states
+    if not chosen:
+        raise UnsupportedError("the model returns nothing; return the output of a layer")
+    for i, flow in enumerate(chosen):
+        _check_output(i, flow)
+    return chosen, states
+
+
+def _check_output(position: int, flow: Flow) -> None:
+    if len(flow.values) > 1:
+        raise UnsupportedError(
+            f"output {position} of the model holds {len(flow.values)} layers at once; return the "
+            "state of one layer, such as h[-1]"
+        )
+    features = [i for i, dim in enumerate(flow.dims) if any(axis.role == "feature" for axis in dim)]
+    if any(len(flow.dims[i]) > 1 for i in features):
+        raise UnsupportedError(
+            f"output {position} of the model merges time or batch into its features; return "
+            "(batch, time, features)"
+        )
+    if features and features[0] != len(flow.dims) - 1:
+        raise UnsupportedError(
+            f"output {position} of the model does not have its features in the last axis; return "
+            "(batch, time, features), and transpose outside the model"
+        )
+
+
+def _live_nodes(
+    tracer: Tracer, outputs: list[Flow], states: list[Flow]
+) -> tuple[set[str], list[Node]]:
+    """Names that outputs and returned states depend on, and the nodes that compute them."""
+    live = {value for flow in (*outputs, *states) for value in flow.values}
+    kept = []
+    for node in reversed(tracer.nodes):
+        if live.intersection(node.outputs):
+            live.update(node.inputs)
+            kept.append(node)
+    return live, kept[::-1]
+
+
+def _inputs(tracer: Tracer, live: set[str]) -> dict[str, Flow]:
+    states = {part.flow.values[0] for part in tracer.state_inputs}
+    used = {name: entry for name, entry in tracer.inputs.items() if name in live}
+    if not used:
+        raise UnsupportedError(
+            "the outputs do not depend on an input of the model; feed the layer the sequence"
+        )
+    for name, (node, flow) in used.items():
+        if name in states:
+            raise UnsupportedError(
+                f"input {node.name} is both a state and data; pass it as two inputs"
+            )
+        if flow.integer:
+            raise UnsupportedError(
+                f"input {node.name} holds integers, such as tokens; embed them outside the model "
+                "and feed float vectors"
+            )
+    first = [flow for _, flow in used.values()]
+    for node, flow in used.values():
+        _bind_rest(first, flow)
+        roles = [axis.role for dim in flow.dims for axis in dim]
+        known = [role for role in roles if role is not None]
+        if len(known) != len(roles) or len(set(known)) != len(known) or "layer" in known:
+            raise UnsupportedError(
+                f"input {node.name} has axes edgernn cannot tell apart {flow.shape}; feed "
+                "(batch, time, features)"
+            )
+    return {name: flow for name, (_, flow) in used.items()}
+
+
+def _bind_rest(flows: list[Flow], flow: Flow) -> None:
+    """An input that no recurrent layer reads is laid out like one that does."""
+    for other in flows:
+        roles = [dim[0].role for dim in other.dims]
+        if len(other.dims) == len(flow.dims) and None not in roles:
+            for (axis,), role in zip(flow.dims, roles, strict=True):
+                if axis.role is None and role is not None:
+                    axis.bind(role)
+
+
+def _width(flow: Flow) -> int:
+    sizes = [axis.size for dim in flow.dims for axis in dim if axis.role == "feature"]
+    return sizes[0] if sizes else 1
+
+
+def _batch_first(inputs: dict[str, Flow]) -> bool:
+    for flow in inputs.values():
+        roles = [axis.role for dim in flow.dims for axis in dim]
+        if "batch" in roles and "time" in roles:
+            return roles.index("batch") < roles.index("time")
+    return True

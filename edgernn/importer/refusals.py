@@ -1,0 +1,136 @@
+"""Operators that are refused with a way out of their own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edgernn.importer.registry import Refusal
+
+_MEANS: Final = Refusal(
+    "",
+    "looks at all time steps or features at once, which a streaming step cannot",
+    "take the last step, y[:, -1], or average the outputs outside the model",
+)
+_CELL: Final = "nn.GRU, nn.LSTM or nn.RNN, the whole layer, in place of cells and a Python loop"
+_PRODUCT: Final = Refusal(
+    "",
+    "multiplies activations with each other, as attention does",
+    "use recurrent layers in place of attention, and nn.Linear for products with weights",
+)
+_ELEMENTWISE: Final = Refusal(
+    "",
+    "is elementwise arithmetic that is not lowered to integers",
+    "fold constant factors and offsets into the next nn.Linear, or apply it outside the model",
+)
+_SOFTMAX: Final = Refusal(
+    "nn.Softmax",
+    "needs floating point",
+    "return the logits and apply softmax to the output; its argmax is the same",
+)
+_CONVOLUTION: Final = Refusal(
+    "nn.Conv1d",
+    "reads several time steps at once",
+    "compute it outside the model and feed its result as the model's input",
+)
+_BATCH_NORM: Final = Refusal(
+    "nn.BatchNorm1d",
+    "is not lowered to integers",
+    "fold its scale and shift into the weights of the next nn.Linear or recurrent layer",
+)
+_LAYER_NORM: Final = Refusal(
+    "nn.LayerNorm",
+    "divides by a variance it computes at every step, which is not lowered to integers",
+    "train without it, or apply it to the model's input outside the model",
+)
+_EMBEDDING: Final = Refusal(
+    "nn.Embedding",
+    "looks integer tokens up in a table",
+    "keep the embedding outside the model and feed its float vectors",
+)
+_PACKED: Final = Refusal(
+    "packed sequences",
+    "packs sequences of different lengths, and a stream has no length",
+    "feed the padded tensor (batch, time, features) straight to the layer",
+)
+_FLIP: Final = Refusal(
+    "",
+    "reverses or shifts an axis, and a streaming step has only seen the past",
+    "feed the model in the order it runs, oldest step first",
+)
+_GRADIENT: Final = Refusal(
+    "torch.no_grad",
+    "wraps a part of forward in a context",
+    "take the context out of forward and export the model again",
+)
+_ACTIVATION: Final = Refusal(
+    "",
+    "is an activation that is not lowered to integers",
+    "use ReLU, tanh or sigmoid and train the model again",
+)
+_RANDOM: Final = Refusal(
+    "",
+    "draws random numbers",
+    "start from zeros, from a parameter, or from a state that is an input of the model",
+)
+
+
+def _table() -> dict[str, Refusal]:
+    groups: list[tuple[str, Refusal]] = [
+        ("mean sum amax amin max min max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d "
+         "cumsum argmax argmin norm std var logsumexp prod topk sort", _MEANS),
+        ("bmm baddbmm einsum dot mv scaled_dot_product_attention outer", _PRODUCT),
+        ("mul mul_ sub sub_ rsub div div_ neg pow exp log sqrt rsqrt abs square reciprocal "
+         "where maximum minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
+        ("softmax log_softmax _softmax _log_softmax", _SOFTMAX),
+        ("conv1d conv2d conv3d convolution conv_transpose1d unfold im2col", _CONVOLUTION),
+        ("batch_norm _native_batch_norm_legit native_batch_norm instance_norm", _BATCH_NORM),
+        ("layer_norm native_layer_norm group_norm rms_norm", _LAYER_NORM),
+        ("embedding embedding_bag one_hot", _EMBEDDING),
+        ("_pack_padded_sequence _pad_packed_sequence gru.data lstm.data rnn_tanh.data "
+         "rnn_relu.data", _PACKED),
+        ("flip roll rot90 pad constant_pad_nd gather index index_select take_along_dim", _FLIP),
+        ("gelu silu silu_ elu elu_ leaky_relu leaky_relu_ selu hardtanh hardtanh_ hardsigmoid "
+         "hardswish softplus mish prelu relu6 celu log_sigmoid glu clamp clamp_ clamp_min "
+         "clamp_min_ softsign threshold", _ACTIVATION),
+        ("rand randn rand_like randn_like randint normal bernoulli uniform uniform_ normal_",
+         _RANDOM),
+    ]  # fmt: skip
+    table = {operator: refusal for names, refusal in groups for operator in names.split()}
+    return table | CELLS
+
+
+CELLS: Final[dict[str, Refusal]] = {
+    cell: Refusal(layer, "steps a single cell from a Python loop", f"use {_CELL}")
+    for cell, layer in (
+        ("gru_cell", "nn.GRUCell"),
+        ("lstm_cell", "nn.LSTMCell"),
+        ("rnn_tanh_cell", "nn.RNNCell"),
+        ("rnn_relu_cell", "nn.RNNCell"),
+    )
+}
+REFUSALS: Final[dict[str, Refusal]] = _table()
+LAYERS: Final[dict[str, Refusal]] = {"nn.MultiheadAttention": _PRODUCT}
+CONTEXTS: Final[dict[str, Refusal]] = {
+    "wrap_with_set_grad_enabled": _GRADIENT,
+    "wrap_with_autocast": _GRADIENT,
+    "cond": Refusal(
+        "torch.cond",
+        "chooses its computation by the data",
+        "remove the branch from forward, or choose between two models outside",
+    ),
+    "while_loop": Refusal(
+        "torch.while_loop",
+        "loops as long as the data says",
+        "use nn.GRU, nn.LSTM or nn.RNN in place of the loop",
+    ),
+}
+OTHERWISE: Final = Refusal(
+    "",
+    "is not lowered to integers",
+    "take it out of the model, before its input or after its output",
+)
+TOKENS: Final = Refusal(
+    "",
+    "reads an input of integers, such as tokens",
+    "embed the tokens outside the model and feed it float vectors",
+)
