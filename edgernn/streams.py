@@ -40,7 +40,8 @@ def random_streams(program: Program, steps: int, seed: int) -> list[Stream]:
 
     def walk(count: int, size: int) -> Int16Array:
         moves = rng.integers(-4096, 4097, (count, size)).cumsum(axis=0)
-        return np.clip(moves, -32768, 32767).astype(np.int16)
+        walked: Int16Array = np.clip(moves, -32768, 32767).astype(np.int16)
+        return walked
 
     makers = {"full-range noise": noise, "small noise": small, "walk to the rails": walk}
     return [

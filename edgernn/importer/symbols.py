@@ -39,7 +39,8 @@ def _choose(program: ExportedProgram, symbol: Any, taken: Iterable[int]) -> int:
         low = max(low, _bound(bounds.lower, low))
         high = _bound(bounds.upper, high)
     used = set(taken)
-    for candidate in (*_PRIMES, *range(low, low + 64)):
+    candidates: list[int] = [*_PRIMES, *range(low, low + 64)]
+    for candidate in candidates:
         if low <= candidate <= high and candidate not in used:
             return candidate
     return min(low, high)
