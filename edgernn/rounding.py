@@ -16,7 +16,10 @@ Float64Array = NDArray[np.float64]
 
 LIMIT: Final = 127
 _SHRINK: Final = np.linspace(1.0, 0.5, 26)
-_DAMPING: Final = 0.01
+_DAMPING: Final = 0.02
+_MEAN_DRIFT: Final = 0.1
+"""Share of the mean squared that the covariance is widened by: in use the mean will differ, and
+what the bias took back no longer cancels. Little calibration data makes it matter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,9 @@ class Nearest:
     """Scale max|w| / 127 per row, round to nearest: what most converters do."""
 
     def scales(self, weight: Float64Array, moments: Moments) -> Float64Array:
-        return np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / LIMIT
+        largest: Float64Array = np.abs(weight).max(axis=1)
+        scales: Float64Array = np.maximum(largest, np.finfo(np.float32).tiny) / LIMIT
+        return scales
 
     def integers(
         self, weight: Float64Array, scales: Float64Array, moments: Moments
@@ -70,9 +75,11 @@ class ScaleSearch(Nearest):
         return best
 
 
-class Compensated(ScaleSearch):
+class Compensated(Nearest):
     """Round column by column, each rounding error made good by the columns not yet rounded.
 
+    The scale stays max|w| / 127: on the grid of a clipped row, columns that hardly moved during
+    calibration would be off without limit once they do.
     Source: Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization" (arXiv 2210.17323),
     with the covariance in place of the second moment, because the bias takes up the mean.
     """
@@ -80,15 +87,15 @@ class Compensated(ScaleSearch):
     def integers(
         self, weight: Float64Array, scales: Float64Array, moments: Moments
     ) -> NDArray[np.int8]:
-        covariance = moments.covariance
+        covariance = moments.covariance + _MEAN_DRIFT * np.outer(moments.mean, moments.mean)
         columns = len(covariance)
         damping = _DAMPING * float(np.trace(covariance)) / columns
         if damping <= 0.0:
             return super().integers(weight, scales, moments)
+        covariance = covariance + damping * np.eye(columns)
         # The most variable columns first: their errors have the most columns to lean on.
         order = np.argsort(-np.diag(covariance), kind="stable")
-        hessian = covariance[np.ix_(order, order)] + damping * np.eye(columns)
-        factor = np.linalg.cholesky(np.linalg.inv(hessian)).T
+        factor = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(order, order)])).T
         rest = weight[:, order].copy()
         result = np.empty(weight.shape, np.int8)
         for i in range(columns):
@@ -97,7 +104,7 @@ class Compensated(ScaleSearch):
             error = (rest[:, i] - column * scales) / factor[i, i]
             rest[:, i + 1 :] -= np.outer(error, factor[i, i + 1 :])
         plain = super().integers(weight, scales, moments)
-        # Damping and clipping can spoil the bargain; keep whichever row is better.
+        # Clipping can spoil the bargain; keep whichever row is better.
         return np.where(
             (
                 _error(weight, scales, result, covariance)
@@ -112,7 +119,8 @@ def _error(
     weight: Float64Array, scales: Float64Array, integers: NDArray[np.int8], cov: Float64Array
 ) -> Float64Array:
     delta = weight - scales[:, None] * integers
-    return np.einsum("rk,rk->r", delta @ cov, delta)
+    error: Float64Array = np.einsum("rk,rk->r", delta @ cov, delta)
+    return error
 
 
 STRATEGIES: Final[dict[str, Rounding]] = {

@@ -76,6 +76,8 @@ def concat(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Rang
 def slice_(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
     """A run of features."""
     total, size = b.size(inputs[0]), graph.sizes[node.name]
+    if size == total:
+        return inputs[0]
     parts = {f"{node.name}_before": node.begin, node.name: size}
     parts[f"{node.name}_after"] = total - node.begin - size
     b.split(inputs[0], {name: n for name, n in parts.items() if n})
