@@ -63,11 +63,9 @@ def as_sequences(graph: Graph, data: Any) -> Sequences:
 
 def _checked(name: str, features: int, values: Any) -> list[FloatArray]:
     try:
-        items = (
-            [np.asarray(v) for v in values]
-            if isinstance(values, Sequence)
-            else list(array if (array := np.asarray(values)).ndim == 3 else array[None])
-        )
+        if not isinstance(values, Sequence):
+            values = array if (array := np.asarray(values)).ndim == 3 else array[None]
+        items = [np.asarray(v) for v in values]
     except (TypeError, ValueError):
         raise InputError(f"calibration data for {name} is not an array of numbers") from None
     sequences = []

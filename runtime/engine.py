@@ -20,6 +20,8 @@ _INT16 = np.dtype(np.int16)
 _empty, _array = np.empty, np.ndarray
 _BATCH = 64
 """Streams that one batched plan carries; more are taken in turns, so memory stays bounded."""
+_BATCH_ELEMENTS = 1 << 24
+"""Elements of its tensors; fewer streams at a time for a program of huge ones."""
 
 
 class StepRuntime:
@@ -64,12 +66,20 @@ class StepRuntime:
     def step_int(self, *x: Int16Array, out: Int16Array | None = None) -> Any:
         """One time step on the raw bits: (F,) int16 -> (O,) int16.
 
-        out: (O,) int16 to write the only output to; then nothing is allocated.
+        out: (O,) int16 to write the only output to; then nothing is allocated. InputError for
+        anything that does not fit, before the state changes.
         """
         if self._single:
-            value = x[0] if x else None
+            value = x[0] if len(x) == 1 else None
             if type(value) is not _array or value.dtype is not _INT16 or value.shape != self._shape:
                 self._refuse(x)
+            if out is not None and (
+                type(out) is not _array
+                or out.dtype is not _INT16
+                or out.shape != self._out_shape
+                or not out.flags.writeable
+            ):
+                self._refuse_out(out)
             self._first[...] = value
             for call in self._calls:
                 call()
@@ -78,10 +88,17 @@ class StepRuntime:
             out[...] = self._result
             return out
         self._refuse(x)
+        if out is not None and len(self._out) > 1:
+            raise InputError(f"out= takes one output, and this program has {len(self._out)}")
+        if out is not None:
+            self._refuse_out(out)
         for target, value in zip(self._in, x, strict=True):
             target[...] = value
         for call in self._calls:
             call()
+        if out is not None:
+            out[...] = self._result
+            return out
         results = tuple(v.astype(np.int16) for v in self._out)
         return results if len(results) > 1 else results[0]
 
@@ -100,17 +117,12 @@ class StepRuntime:
 
     def run_int(self, *x: Int16Array) -> Any:
         """`run` on the raw bits: (T, F) or (N, T, F) int16 -> int16 of the same leading shape."""
-        lead = x[0].shape[:-1] if x else ()
-        for value, tensor in zip(x, self._inputs, strict=False):
-            if value.dtype != np.int16 or value.shape != (*lead, tensor.size):
-                break
-        else:
-            if len(x) == len(self._inputs) and len(lead) in (1, 2):
-                results = self._window(x) if len(lead) == 1 else self._batch(x)
-                return results if len(results) > 1 else results[0]
-        wanted = ", ".join(f"(T, {t.size}) or (N, T, {t.size})" for t in self._inputs)
-        got = ", ".join(f"{v.dtype}{v.shape}" for v in x)
-        raise InputError(f"run_int takes int16 {wanted}, not {got or 'nothing'}")
+        lead = np.shape(x[0])[:-1] if x and isinstance(x[0], np.ndarray) else ()
+        if len(lead) not in (1, 2) or not self._fits(x, lead):
+            wanted = ", ".join(f"(T, {t.size}) or (N, T, {t.size})" for t in self._inputs)
+            raise InputError(f"run_int takes int16 {wanted}, not {_described(x)}")
+        results = self._window(x) if len(lead) == 1 else self._batch(x)
+        return results if len(results) > 1 else results[0]
 
     def reset(self) -> None:
         """Back to the initial state."""
@@ -142,23 +154,30 @@ class StepRuntime:
 
     def _three(self, x: tuple[Any, ...]) -> tuple[Any, list[Tensor], list[np.float32]]:
         if len(x) != len(self._inputs):
-            raise InputError(f"this program has {len(self._inputs)} inputs, and {len(x)} were given")
+            count = len(self._inputs)
+            raise InputError(f"this program has {count} inputs, and {len(x)} were given")
         return x, self._inputs, self._in_scales
 
     def _quantize(self, value: Any, tensor: Tensor, scale: np.float32) -> Int16Array:
         return quantize(value, tensor, scale)
 
     def _refuse(self, x: tuple[Any, ...]) -> None:
-        ok = len(x) == len(self._inputs) and all(
-            isinstance(v, np.ndarray) and v.dtype == np.int16 and v.shape == (t.size,)
+        if not self._fits(x, ()):
+            wanted = ", ".join(f"int16({t.size},)" for t in self._inputs)
+            raise InputError(f"step_int takes {wanted}, not {_described(x)}")
+
+    def _refuse_out(self, out: Any) -> None:
+        shape = self._out_shape
+        if not (isinstance(out, np.ndarray) and out.dtype == np.int16 and out.shape == shape):
+            raise InputError(f"out= is to be int16{shape}, not {_described((out,))}")
+        if not out.flags.writeable:
+            raise InputError("out= is to be written to, and it is read-only")
+
+    def _fits(self, x: tuple[Any, ...], lead: tuple[int, ...]) -> bool:
+        return len(x) == len(self._inputs) and all(
+            isinstance(v, np.ndarray) and v.dtype == np.int16 and v.shape == (*lead, t.size)
             for v, t in zip(x, self._inputs, strict=True)
         )
-        if not ok:
-            wanted = ", ".join(f"int16({t.size},)" for t in self._inputs)
-            got = ", ".join(
-                f"{v.dtype}{v.shape}" if isinstance(v, np.ndarray) else type(v).__name__ for v in x
-            )
-            raise InputError(f"step_int takes {wanted}, not {got or 'nothing'}")
 
     def _window(self, x: tuple[Int16Array, ...]) -> tuple[Int16Array, ...]:
         length = len(x[0])
@@ -177,8 +196,10 @@ class StepRuntime:
         streams, length = x[0].shape[:2]
         results = tuple(np.empty((streams, length, t.size), np.int16) for t in self._outputs)
         plan: Plan | None = None
-        for begin in range(0, streams, _BATCH):
-            part = slice(begin, min(begin + _BATCH, streams))
+        elements = sum(t.size for t in self.program.tensors.values())
+        most = max(1, min(_BATCH, _BATCH_ELEMENTS // elements))
+        for begin in range(0, streams, most):
+            part = slice(begin, min(begin + most, streams))
             width = part.stop - part.start
             if plan is None or plan.batch != width:
                 plan = Plan(self.program, width)
@@ -194,20 +215,33 @@ class StepRuntime:
         return results
 
 
+def _described(x: tuple[Any, ...]) -> str:
+    shown = (
+        f"{v.dtype}{v.shape}" if isinstance(v, np.ndarray) else f"a {type(v).__name__}" for v in x
+    )
+    return ", ".join(shown) or "nothing"
+
+
 def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int16Array:
-    """Floats (..., F) to int16 at a tensor's scale: ties away from zero, out of range saturates.
+    """Numbers (..., F) to int16 at a tensor's scale: ties away from zero, out of range saturates.
 
     The float32 rule of TensorFlow Lite's QUANTIZE. InputError for NaN, infinity, a wrong size, or
     what is no array of real numbers.
     """
     try:
-        real = np.asarray(value, dtype=np.float32)
+        given = np.asarray(value)
     except (TypeError, ValueError):
         raise InputError(f"{tensor.name} is not an array of real numbers") from None
-    if real.shape[-1:] != (tensor.size,):
-        raise InputError(f"{tensor.name} has {tensor.size} features, not shape {real.shape}")
-    if not np.isfinite(real).all():
+    if given.dtype.kind not in "fiub":
+        raise InputError(f"{tensor.name} is not an array of real numbers, but {given.dtype}")
+    if given.shape[-1:] != (tensor.size,):
+        raise InputError(f"{tensor.name} has {tensor.size} features, not shape {given.shape}")
+    if not np.isfinite(given).all():
         raise InputError(f"{tensor.name} holds NaN or infinity; clean the input before the step")
-    ratio = (real / (np.float32(float(tensor.scale)) if scale is None else scale)).astype(np.float64)
+    if scale is None:
+        scale = np.float32(float(tensor.scale))
+    # What leaves float32 on the way is out of range as well, and saturates.
+    with np.errstate(over="ignore"):
+        ratio = (given.astype(np.float32, copy=False) / scale).astype(np.float64)
     rounded = np.trunc(ratio + np.copysign(0.5, ratio))
     return np.clip(rounded, -32768, 32767).astype(np.int16)

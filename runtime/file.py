@@ -22,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.runtime.errors import EdgernnError, FileFormatError
+from edgernn.runtime.errors import EdgernnError, FileFormatError, InputError
 from edgernn.runtime.program import Matrix, Operator, Program, Scale, State, Tensor
-from edgernn.runtime.validate import validate
+from edgernn.runtime.validate import MAX_NAMES, MAX_OPERATORS, MAX_SIZE, validate
 
 FORMAT: Final = "edgernn"
 VERSION: Final = 1
@@ -32,6 +32,8 @@ MAX_HEADER: Final = 16 << 20
 _DTYPES: Final = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 _CODES: Final = {np.dtype(v): k for k, v in _DTYPES.items()}
 _MATRIX: Final = {"weight": "I8", "bias": "I64", "multiplier": "I32", "shift": "I32"}
+_ZEROS: Final = np.zeros(MAX_SIZE, np.int16)
+_ZEROS.setflags(write=False)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -53,7 +55,10 @@ def load_program(path: str | os.PathLike[str]) -> Program:
 
 
 def to_bytes(program: Program) -> bytes:
-    """The file's content; the same program gives the same bytes."""
+    """The file's content; the same program gives the same bytes.
+
+    InputError if the metadata is not JSON, or too long for a header.
+    """
     arrays: Arrays = {}
     for op in program.operators:
         if op.matrix is not None:
@@ -77,10 +82,16 @@ def to_bytes(program: Program) -> bytes:
         blobs.append(blob)
         offset += len(blob)
     payload = b"".join(blobs)
-    metadata = {"format": FORMAT, "version": str(VERSION), "program": _program_json(program)}
+    try:
+        description = _program_json(program)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the program's metadata cannot be written as JSON: {error}") from None
+    metadata = {"format": FORMAT, "version": str(VERSION), "program": description}
     header["__metadata__"] = metadata | {"sha256": _checksum(header, metadata, payload)}
     text = _canonical(header).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise InputError(f"the program's description is longer than {MAX_HEADER} bytes")
     return len(text).to_bytes(8, "little") + text + payload
 
 
@@ -112,10 +123,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, target)
+        temporary = None
     except OSError as error:
+        raise EdgernnError(f"cannot write {target}: {error.strerror or error}") from None
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise EdgernnError(f"cannot write {target}: {error.strerror or error}") from None
 
 
 def _parse(data: NDArray[np.uint8], where: str) -> Program:
@@ -128,7 +141,7 @@ def _parse(data: NDArray[np.uint8], where: str) -> Program:
     if length > min(MAX_HEADER, data.size - 8):
         raise refuse("is truncated, or not a safetensors file")
     try:
-        header = json.loads(data[8 : 8 + length].tobytes().decode("utf-8"))
+        header = _json(data[8 : 8 + length].tobytes().decode("utf-8"))
     except ValueError:
         raise refuse("is damaged: its header is not JSON") from None
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
@@ -136,14 +149,16 @@ def _parse(data: NDArray[np.uint8], where: str) -> Program:
         raise refuse("is not an edgernn program; write one with `edgernn export --int8`")
     if metadata.get("version") != str(VERSION):
         raise refuse(
-            f"has file version {str(metadata.get('version'))[:16]}, and this edgernn reads "
+            f"has file version {str(metadata.get('version'))[:16]!r}, and this edgernn reads "
             f"version {VERSION}; export it again, or use the edgernn that wrote it"
         )
+    if len(header) > MAX_NAMES:
+        raise refuse(f"has more than {MAX_NAMES} tensors")
     payload = data[8 + length :]
     expected = metadata.pop("sha256", None)
     if _checksum(header, metadata, payload) != expected:
         raise refuse("is damaged: its checksum does not match; copy or export it again")
-    program = _build(json.loads(metadata["program"]), _read_arrays(header, payload, refuse))
+    program = _build(_json(metadata["program"]), _read_arrays(header, payload, refuse))
     validate(program, where)
     return program
 
@@ -170,6 +185,10 @@ def _read_arrays(header: Mapping[str, Any], payload: NDArray[np.uint8], refuse: 
 
 
 def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
+    limits = {"tensors": MAX_NAMES, "states": MAX_NAMES, "operators": MAX_OPERATORS}
+    for part, limit in limits.items():
+        if len(description[part]) > limit:
+            raise ValueError(f"it has more than {limit} {part}")
     tensors = {
         name: Tensor(name, _integer(size), Scale(_integer(mantissa), _integer(exponent)))
         for name, (size, mantissa, exponent) in description["tensors"].items()
@@ -191,12 +210,14 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
     states = []
     for name, before, after in description["states"]:
         key = f"{name}.initial"
-        zeros = np.zeros(tensors[before].size if before in tensors else 0, np.int16)
-        initial = take(key, "I16") if key in arrays else zeros
-        states.append(State(*_names([name, before, after]), initial))
+        zeros = tensors[before].size if before in tensors else 0
+        initial = take(key, "I16") if key in arrays else _ZEROS[:zeros]
+        state_name, state_input, state_output = _names([name, before, after])
+        states.append(State(state_name, state_input, state_output, initial))
     if arrays:
         raise ValueError(f"tensor {next(iter(arrays))[:64]!r} belongs to nothing")
-    outputs = dict(zip(description["outputs"], _names(description["outputs"].values()), strict=True))
+    results = description["outputs"]
+    outputs = dict(zip(results, _names(list(results.values())), strict=True))
     metadata = description.get("metadata", {})
     if not isinstance(metadata, dict):
         raise ValueError("its metadata is not a mapping")
@@ -221,6 +242,21 @@ def _program_json(program: Program) -> str:
     )
 
 
+def _json(text: str) -> Any:
+    """Plain JSON: a name may appear once, and NaN is no number."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) != len(pairs):
+            raise ValueError("a name appears twice")
+        return mapping
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
 def _canonical(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -234,10 +270,9 @@ def _checksum(header: Mapping[str, Any], metadata: Mapping[str, Any], payload: A
 
 
 def _names(values: Any) -> tuple[str, ...]:
-    names = tuple(values)
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("a name is not text")
-    return names
+    if not isinstance(values, list) or not all(isinstance(name, str) for name in values):
+        raise ValueError("a list of names is none")
+    return tuple(values)
 
 
 def _integer(value: Any) -> int:

@@ -21,7 +21,8 @@ INT16_MAX: Final = 32767
 
 def saturate(x: Int64Array) -> Int64Array:
     """Clamp to the int16 range."""
-    return np.clip(x, INT16_MIN, INT16_MAX)
+    clamped: Int64Array = np.clip(x, INT16_MIN, INT16_MAX)
+    return clamped
 
 
 def saturating_rounding_doubling_high_mul(a: Int64Array, multiplier: int) -> Int64Array:
@@ -29,7 +30,8 @@ def saturating_rounding_doubling_high_mul(a: Int64Array, multiplier: int) -> Int
 
     gemmlowp adds a nudge that depends on the sign and truncates; it comes to the same.
     """
-    return (a * np.int64(multiplier) + (1 << 30)) >> 31
+    product: Int64Array = a * np.int64(multiplier)
+    return (product + (1 << 30)) >> 31
 
 
 def rounding_divide_by_pot(x: Int64Array, exponent: int) -> Int64Array:

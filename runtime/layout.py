@@ -7,6 +7,7 @@ cells, both at once are contiguous; of stacked cells the chain reads [x | 1 | h0
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from edgernn.runtime.program import Operator, Program
@@ -35,9 +36,7 @@ class Layout:
 
 def plan_layout(program: Program) -> Layout:
     """Lay out what the matrix products read, and let states be updated in place."""
-    aliases = {
-        s.output: s.input for s in program.states if _replaceable(program, s.input, s.output)
-    }
+    aliases = _replaceable(program)
     right_of: dict[str, str] = {}
     pairs: dict[str, Pair] = {}
     for left, right in zip(program.operators, program.operators[1:], strict=False):
@@ -61,16 +60,37 @@ def plan_layout(program: Program) -> Layout:
     return Layout(tuple(chains), aliases, pairs)
 
 
-def _replaceable(program: Program, before: str, after: str) -> bool:
-    """May `after` overwrite `before`? Only if nothing reads `before` once `after` is written."""
-    writer = program.producer(after)
-    if writer is None or writer.kind == "split":
-        return False
-    if sum(s.output == after for s in program.states) > 1 or before in program.outputs.values():
-        return False
-    index = program.operators.index(writer)
-    # The writer itself may still read `before` after its first write.
-    return not any(before in op.inputs for op in program.operators[index:])
+def split_roots(program: Program) -> dict[str, str]:
+    """Part of a split -> the tensor it was cut from at first, whose memory it may lie in."""
+    roots: dict[str, str] = {}
+    for op in program.operators:
+        if op.kind == "split":
+            root = roots.get(op.inputs[0], op.inputs[0])
+            roots.update(dict.fromkeys(op.outputs, root))
+    return roots
+
+
+def _replaceable(program: Program) -> dict[str, str]:
+    """Next values that may overwrite their state: nothing reads it, or a part, any more."""
+    roots = split_roots(program)
+    writers = {name: i for i, op in enumerate(program.operators) for name in op.outputs}
+    last_read = {
+        roots.get(name, name): i for i, op in enumerate(program.operators) for name in op.inputs
+    }
+    next_values = [s.output for s in program.states]
+    # Results are read after the last operator.
+    kept = {roots.get(name, name) for name in (*program.outputs.values(), *next_values)}
+    shared = {name for name, count in Counter(next_values).items() if count > 1}
+    aliases: dict[str, str] = {}
+    for state in program.states:
+        before, after = state.input, state.output
+        # A part lies in the memory of the whole, and an input has no writer.
+        if after not in writers or after in roots or after in shared or before in kept:
+            continue
+        # The writer itself may still read `before` after its first write.
+        if last_read.get(before, -1) < writers[after]:
+            aliases[after] = before
+    return aliases
 
 
 def _reaches(right_of: dict[str, str], start: str, goal: str) -> bool:

@@ -25,8 +25,13 @@ SHIFTS: Final = (8, 35)
 class Kind(Protocol):
     """What the table of operators holds."""
 
-    inputs: int | None  # None: any number from 1
-    outputs: int | None
+    @property
+    def inputs(self) -> int | None:
+        """How many tensors it reads; None: any number from 1."""
+
+    @property
+    def outputs(self) -> int | None:
+        """How many tensors it writes; None: any number from 1."""
 
     def check(self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
         """Raise ValueError with one clause that says what is wrong."""
@@ -66,7 +71,9 @@ class Linear:
             _need(array.shape == (rows,) and array.dtype == dtype, "a row constant does not fit")
         _need(m.weight.dtype == np.int8, "its weight is not int8")
         _need(bool((m.weight > -128).all()), "a weight is -128")
-        _need(bool((np.abs(m.bias) <= MAX_BIAS).all()), "a bias exceeds 2^37")
+        # Not by its absolute value: that of -2^63 is negative.
+        within = (m.bias >= -MAX_BIAS) & (m.bias <= MAX_BIAS)
+        _need(bool(within.all()), "a bias exceeds 2^37")
         _need(bool(((m.multiplier >= 16384) & (m.multiplier <= 32767)).all()), "a bad multiplier")
         low, high = SHIFTS
         _need(bool(((m.shift >= low) & (m.shift <= high)).all()), "a bad shift")
@@ -110,8 +117,8 @@ class Add:
     def compute(
         self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor], x: Sequence[Int64Array]
     ) -> list[Int64Array]:
-        scales = [float(t.scale) for t in (*ins, *outs)]
-        return [fixedpoint.add_rescaled(x[0], x[1], *scales, sign=self.sign)]
+        a, b, out = (float(t.scale) for t in (*ins, *outs))
+        return [fixedpoint.add_rescaled(x[0], x[1], a, b, out, self.sign)]
 
 
 class Sub(Add):

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import setitem
 from typing import Any, Final
 
 import numpy as np
@@ -25,9 +26,8 @@ from numpy.typing import NDArray
 
 from edgernn.runtime import products, tables
 from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN, quantize_multiplier
-from edgernn.runtime.layout import plan_layout
-from edgernn.runtime.operators import Operator
-from edgernn.runtime.program import Program
+from edgernn.runtime.layout import plan_layout, split_roots
+from edgernn.runtime.program import Operator, Program
 
 Float64Array = NDArray[np.float64]
 Call = Callable[[], object]
@@ -68,6 +68,11 @@ class Plan:
         self._slots: dict[str, Slot] = {}
         self._homes: dict[str, tuple[Float64Array, int, int]] = {}
         self._scratch: dict[tuple[str, int], NDArray[Any]] = {}
+        self._kept = {*program.outputs.values(), *(s.output for s in program.states)}
+        self._readers: dict[str, list[Operator]] = {}
+        for op in program.operators:
+            for name in dict.fromkeys(op.inputs):
+                self._readers.setdefault(name, []).append(op)
         self._place()
         emitters: dict[str, Callable[[Operator], None]] = {
             "linear": self._linear,
@@ -84,9 +89,9 @@ class Plan:
         for op in program.operators:
             if op.name not in self._slots:
                 emitters[op.kind](op)
-        self._move_states()
         self.inputs = {name: self._slots[name].array for name in program.inputs}
-        self.outputs = {k: self._slots[v].array for k, v in program.outputs.items()}
+        self.outputs = self._results()
+        self._move_states()
         self.states = {s.name: self._slots[s.input].array for s in program.states}
 
     # -- memory ---------------------------------------------------------------------------------
@@ -134,6 +139,17 @@ class Plan:
     def _is_placed(self, name: str) -> bool:
         return self._home(name) in self._homes or name in self._layout.aliases
 
+    def _results(self) -> dict[str, Float64Array]:
+        """The outputs; those that lie in a state's memory are saved before the state moves on."""
+        program, results = self._program, {}
+        roots, carried = split_roots(program), {s.input for s in program.states}
+        for key, name in program.outputs.items():
+            results[key] = self._slots[name].array
+            if roots.get(name, name) in carried:
+                results[key] = self._new(program.tensors[name].size)
+                self._copy(self._slots[name].array, results[key])
+        return results
+
     def _move_states(self) -> None:
         """Next values that could not be written in place are copied at the end, all or none."""
         moved = [s for s in self._program.states if s.output not in self._layout.aliases]
@@ -150,7 +166,7 @@ class Plan:
 
     def _copy(self, source: NDArray[Any], target: NDArray[Any]) -> None:
         # Also the cheapest cast between float64 and integers.
-        self._call(target.__setitem__, Ellipsis, source)
+        self._call(setitem, target, ..., source)
 
     def _look_up(
         self, table: tables.Table, source: Float64Array, target: Float64Array, mode: str = "wrap"
@@ -173,12 +189,12 @@ class Plan:
         if len(group) == 2 and np.prod(shape) <= _STACKED_ELEMENTS:
             array, begin, _ = self._homes[self._home(group[0].inputs[0])]
             end = self._homes[self._home(group[1].inputs[0])][2]
-            both = products.stacked(*matrices, offset)
+            both = products.stacked(matrices[0], matrices[1], offset)
             self.calls += products.product(both, array[begin:end], out)
         else:
             for o, m, row, stop in zip(group, matrices, begins, begins[1:], strict=False):
                 array, begin, end = self._homes[self._home(o.inputs[0])]
-                large = products.SPLIT_ELEMENTS <= m.weight.size
+                large = m.weight.size >= products.SPLIT_ELEMENTS
                 if large and self.batch is None and end - begin <= products.SPLIT_COLUMNS:
                     self.calls += products.split_product(m, offset, array[begin:end], out[row:stop])
                 else:
@@ -256,7 +272,8 @@ class Plan:
             self._call(np.rint, target, target)
         else:
             self._nudge(target, target, Q15)
-            if self._rounds_later(op.name):
+            # Without a sigmoid or relu, -32768 * -32768 must be clamped before anything is added.
+            if (a.positive or b.positive) and self._rounds_later(op.name):
                 self._slots[op.name] = Slot(target, half=True)
                 return
             self._call(np.add, target, self._constant(size, 0.5), target)
@@ -348,24 +365,28 @@ class Plan:
 
     def _only_feeds(self, name: str, kinds: tuple[str, ...]) -> bool:
         """Is every reader of a tensor, through splits, of these kinds, and is it no result?"""
-        program = self._program
-        if name in program.outputs.values() or any(s.output == name for s in program.states):
-            return False
-        readers = program.consumers(name)
-        return bool(readers) and all(
-            r.kind in kinds
-            or (r.kind == "split" and all(self._only_feeds(part, kinds) for part in r.outputs))
-            for r in readers
-        )
+        pending = [name]
+        while pending:
+            part = pending.pop()
+            readers = self._readers.get(part, [])
+            if part in self._kept or not readers:
+                return False
+            for reader in readers:
+                if reader.kind == "split":
+                    pending += reader.outputs
+                elif reader.kind not in kinds:
+                    return False
+        return True
 
     def _meets_positive(self, name: str) -> bool:
-        """Is every product of this tensor one with a sigmoid in units of 2^-15?"""
-        return all(
+        """Is every reader of this tensor a product with a sigmoid in units of 2^-15?"""
+        readers = self._readers[name]
+        return all(reader.kind == "mul" for reader in readers) and all(
             other != name
             and other in self._slots
             and self._slots[other].positive
             and self._slots[other].unit == Q15
-            for reader in self._program.consumers(name)
+            for reader in readers
             for other in self._others(reader, name)
         )
 
@@ -377,7 +398,7 @@ class Plan:
     def _rounds_later(self, name: str) -> bool:
         """Can the table behind the sum that reads this product take over its rounding?"""
         program = self._program
-        readers = program.consumers(name)
+        readers = self._readers.get(name, [])
         if len(readers) != 1 or not self._only_feeds(name, ("add",)):
             return False
         reader = readers[0]
@@ -385,7 +406,7 @@ class Plan:
             return False
         (other,) = self._others(reader, name)
         producer = program.producer(other)
-        tables_read = program.consumers(reader.name)
+        tables_read = self._readers.get(reader.name, [])
         return (
             len({program.tensors[n].scale for n in (*reader.inputs, *reader.outputs)}) == 1
             and (producer is None or producer.kind != "mul")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from edgernn.runtime.activation import full_table
 from edgernn.runtime.fixedpoint import Int64Array
 
 Table = NDArray[np.float64]
+Values = NDArray[np.int64] | NDArray[np.floating[Any]]
 
 TAU: Final = 2.0**-16
 """Added to `half_away` for a product's sake: see `edgernn.runtime.plan`."""
@@ -68,13 +69,13 @@ def shifted(factor: float) -> Table:
     return _wrapped(lambda i: fixedpoint.multiply_by_quantized_multiplier(i << 15, q, shift), 16)
 
 
-def _wrapped(function: Callable[[Int64Array], NDArray[np.int64] | Table], bits: int) -> Table:
+def _wrapped(function: Callable[[Int64Array], Values], bits: int) -> Table:
     index = np.arange(1 << bits, dtype=np.int64)
     index[1 << (bits - 1) :] -= 1 << bits
     return _frozen(function(index))
 
 
-def _frozen(values: NDArray[np.int64] | Table) -> Table:
+def _frozen(values: Values) -> Table:
     table = values.astype(np.float64)
     table.setflags(write=False)
     return table

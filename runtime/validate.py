@@ -14,6 +14,10 @@ from edgernn.runtime.program import Operator, Program
 
 MAX_SIZE: Final = 65536
 MAX_OPERATORS: Final = 4096
+MAX_NAMES: Final = 32768
+"""Tensors, and operands of all operators together: what a few bytes of a file can ask for."""
+MAX_ELEMENTS: Final = 1 << 23
+"""Sizes of all tensors together; an engine holds each in memory, once per stream."""
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 
 
@@ -28,11 +32,17 @@ def validate(program: Program, where: str = "the program") -> None:
 
     if not 1 <= len(program.operators) <= MAX_OPERATORS:
         raise refuse(f"it has {len(program.operators)} operators, not 1 to {MAX_OPERATORS}")
+    operands = sum(len(op.inputs) + len(op.outputs) for op in program.operators)
+    if max(operands, len(program.tensors), len(program.states)) > MAX_NAMES:
+        raise refuse(f"it has more than {MAX_NAMES} tensors or operands")
     for key, tensor in program.tensors.items():
         if key != tensor.name or not NAME.fullmatch(key):
             raise refuse(f"{key[:64]!r} is not a tensor name")
         if not 1 <= tensor.size <= MAX_SIZE:
             raise refuse(f"tensor {key} has size {tensor.size}, not 1 to {MAX_SIZE}")
+    elements = sum(tensor.size for tensor in program.tensors.values())
+    if elements > MAX_ELEMENTS:
+        raise refuse(f"its tensors hold {elements} elements, more than {MAX_ELEMENTS}")
 
     written = set(program.inputs)
     for state in program.states:
@@ -41,11 +51,14 @@ def validate(program: Program, where: str = "the program") -> None:
         raise refuse("its inputs and states are missing or not distinct")
     unknown = sorted(written - set(program.tensors))
     if unknown:
-        raise refuse(f"input {unknown[0]} is not one of its tensors")
+        raise refuse(f"input {unknown[0][:64]!r} is not one of its tensors")
 
     for op in program.operators:
         _check_operator(op, program, written, refuse)
         written.update(op.outputs)
+    idle = next((name for name in program.tensors if name not in written), None)
+    if idle is not None:
+        raise refuse(f"tensor {idle} is not computed")
 
     if not program.outputs:
         raise refuse("it has no output")
@@ -74,12 +87,13 @@ def _check_operator(
         raise refuse(f"operator kind {op.kind[:64]!r} is not known to this version")
     if not op.outputs:
         raise refuse(f"an operator {op.kind} has no output")
+    repeated = len(set(op.outputs)) != len(op.outputs)
+    for name in op.outputs:
+        if name not in program.tensors or name in written or repeated:
+            raise refuse(f"operator {op.name[:64]!r} ({op.kind}) writes {name[:64]!r} wrongly")
     for name in op.inputs:
         if name not in written:
-            raise refuse(f"operator {op.name[:64]} ({op.kind}) reads {name[:64]!r} too early")
-    for name in op.outputs:
-        if name not in program.tensors or name in written or op.outputs.count(name) > 1:
-            raise refuse(f"operator {op.name[:64]} ({op.kind}) writes {name[:64]!r} wrongly")
+            raise refuse(f"operator {op.name} ({op.kind}) reads {name[:64]!r} too early")
     for count, expected in ((len(op.inputs), kind.inputs), (len(op.outputs), kind.outputs)):
         if count != expected and (expected is not None or count < 1):
             raise refuse(f"operator {op.name} ({op.kind}) has {count} operands, not {expected}")

@@ -18,7 +18,7 @@ from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, Stat
 
 def covering_scale(amplitude: float, mantissa: int = 1) -> Scale:
     """The smallest scale mantissa * 2^e at which +-amplitude fits int16."""
-    amplitude = max(amplitude, 2.0**-30)
+    amplitude = min(max(amplitude, 2.0**-30), 2.0**60)
     exponent = math.ceil(math.log2(amplitude / (32767 * mantissa)))
     if 32767 * mantissa * 2.0**exponent < amplitude:
         exponent += 1
