@@ -1,11 +1,11 @@
 """The exceptions that users see. One sentence each: what, where, and the way out.
 
-    EdgernnError
-    ├── UnsupportedError     a model holds something that cannot be lowered exactly
-    ├── InputError           an array or option from the caller does not fit (also a ValueError)
-    ├── FileFormatError      a file is damaged, foreign or of another version
-    ├── MissingExtraError    an optional package is not installed (also an ImportError)
-    └── MismatchError        two engines computed different bits
+EdgernnError
+├── UnsupportedError     a model holds something that cannot be lowered exactly
+├── InputError           an array or option from the caller does not fit (also a ValueError)
+├── FileFormatError      a file is damaged, foreign or of another version
+├── MissingExtraError    an optional package is not installed (also an ImportError)
+└── MismatchError        two engines computed different bits
 """
 
 

@@ -88,9 +88,7 @@ class Linear:
         product = x[0].astype(np.float64) @ m.weight.T.astype(np.float64)
         acc = product.astype(np.int64) + m.bias
         return [
-            fixedpoint.requantize_rows(
-                acc, m.multiplier.astype(np.int64), m.shift.astype(np.int64)
-            )
+            fixedpoint.requantize_rows(acc, m.multiplier.astype(np.int64), m.shift.astype(np.int64))
         ]
 
 

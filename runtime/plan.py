@@ -16,21 +16,20 @@ A ufunc call costs more than what it computes, so the list is made short:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from operator import setitem
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.runtime import products, tables
 from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN, quantize_multiplier
-from edgernn.runtime.layout import plan_layout, split_roots
+from edgernn.runtime.layout import split_roots
+from edgernn.runtime.memory import Memory, Slot
 from edgernn.runtime.program import Operator, Program
 
 Float64Array = NDArray[np.float64]
-Call = Callable[[], object]
 
 Q15: Final = 2.0**-15
 _TABLES: Final = ("logistic", "tanh")
@@ -38,42 +37,19 @@ _TABLES: Final = ("logistic", "tanh")
 _STACKED_ELEMENTS: Final = 6000
 
 
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """A tensor in memory: its integers are array / unit, or what is noted here.
-
-    wide: not clamped to int16 yet. half: floor(array + 1/2) is still to be taken. tau: TAU is
-    added. positive: no integer is negative.
-    """
-
-    array: Float64Array
-    unit: float = 1.0
-    wide: bool = False
-    half: bool = False
-    tau: bool = False
-    positive: bool = False
-
-
-class Plan:
+class Plan(Memory):
     """A compiled step. Fill `inputs` and `states`, call every entry of `calls`, read `outputs`.
 
     inputs, outputs and states: name -> float64 view holding integers; states are updated in place.
     """
 
     def __init__(self, program: Program, batch: int | None = None) -> None:
-        self.batch = batch
-        self.calls: list[Call] = []
-        self._program = program
-        self._layout = plan_layout(program)
-        self._slots: dict[str, Slot] = {}
-        self._homes: dict[str, tuple[Float64Array, int, int]] = {}
-        self._scratch: dict[tuple[str, int], NDArray[Any]] = {}
+        super().__init__(program, batch)
         self._kept = {*program.outputs.values(), *(s.output for s in program.states)}
         self._readers: dict[str, list[Operator]] = {}
         for op in program.operators:
             for name in dict.fromkeys(op.inputs):
                 self._readers.setdefault(name, []).append(op)
-        self._place()
         emitters: dict[str, Callable[[Operator], None]] = {
             "linear": self._linear,
             "add": partial(self._sum, np.add),
@@ -93,51 +69,6 @@ class Plan:
         self.outputs = self._results()
         self._move_states()
         self.states = {s.name: self._slots[s.input].array for s in program.states}
-
-    # -- memory ---------------------------------------------------------------------------------
-
-    def _new(self, size: int, dtype: Any = np.float64) -> NDArray[Any]:
-        return products.aligned((size,) if self.batch is None else (size, self.batch), dtype)
-
-    def _shared(self, role: str, size: int, dtype: Any = np.float64) -> NDArray[Any]:
-        """Scratch that lives within one operator, shared by all operators of that size."""
-        if (role, size) not in self._scratch:
-            self._scratch[role, size] = self._new(size, dtype)
-        return self._scratch[role, size]
-
-    def _constant(self, size: int, value: float, dtype: Any = np.float64) -> NDArray[Any]:
-        """An operand full of one value: array operands cost half of what a Python float does."""
-        return np.full((size,) if self.batch is None else (size, 1), value, dtype)
-
-    def _place(self) -> None:
-        """Lay out inputs and states; what a product reads has a 1 on either side."""
-        tensors = self._program.tensors
-        for chain in self._layout.chains:
-            array = self._new(sum(tensors[name].size for name in chain) + len(chain) + 1)
-            array[0] = 1.0
-            end = 0
-            for name in chain:
-                begin, end = end + 1, end + 1 + tensors[name].size
-                array[end] = 1.0
-                self._homes[name] = (array, begin, end)
-        for name in (*self._program.inputs, *(s.input for s in self._program.states)):
-            self._slots[name] = Slot(self._target(name))
-
-    def _home(self, name: str) -> str:
-        return self._layout.aliases.get(name, name)
-
-    def _target(self, name: str) -> Float64Array:
-        """The array that a tensor is to be written to."""
-        home = self._home(name)
-        if home in self._homes:
-            array, begin, end = self._homes[home]
-            return array[begin:end]
-        if home in self._slots:
-            return self._slots[home].array
-        return self._new(self._program.tensors[name].size)
-
-    def _is_placed(self, name: str) -> bool:
-        return self._home(name) in self._homes or name in self._layout.aliases
 
     def _results(self) -> dict[str, Float64Array]:
         """The outputs; those that lie in a state's memory are saved before the state moves on."""
@@ -160,20 +91,6 @@ class Plan:
             self._copy(hold, self._slots[state.input].array)
 
     # -- products, tables, moves ----------------------------------------------------------------
-
-    def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        self.calls.append(partial(function, *arguments))
-
-    def _copy(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        # Also the cheapest cast between float64 and integers.
-        self._call(setitem, target, ..., source)
-
-    def _look_up(
-        self, table: tables.Table, source: Float64Array, target: Float64Array, mode: str = "wrap"
-    ) -> None:
-        index = self._shared("index", len(source), np.intp)
-        self._copy(source, index)
-        self._call(table.take, index, None, target, mode)
 
     def _linear(self, op: Operator) -> None:
         pair = self._layout.pairs.get(op.name)
@@ -204,18 +121,18 @@ class Plan:
             out, target = out[: len(matrices[0].weight)], self._target(op.name)
         else:
             target = out
-        self._look_up(tables.identity(), out, target, "clip")
+        index = self._new(len(out), np.intp)
+        self._copy(out, index)
+        self._call(tables.identity().take, index, None, target, "clip")
         for o, m, row in zip(group, matrices, begins, strict=False):
-            self._slots[o.name] = Slot(target[row : row + len(m.weight)])
+            part = slice(row, row + len(m.weight))
+            self._slots[o.name] = Slot(target[part], index=index[part])
 
     def _activation(self, op: Operator) -> None:
         source, target = self._slots[op.inputs[0]], self._target(op.name)
         scale = float(self._program.tensors[op.inputs[0]].scale)
         unit = Q15 if self._only_feeds(op.name, ("mul",)) else 1.0
-        if source.half:
-            # A cast truncates: only what is positive is floored by it.
-            offset = self._constant(len(target), 32768.5)
-            self._call(np.add, source.array, offset, source.array)
+        if source.raised:
             table = tables.activation(op.kind, scale, unit)
             self._look_up(table, source.array, target, "clip")
         else:
@@ -240,12 +157,11 @@ class Plan:
         for name in op.outputs:
             begin, end = end, end + self._program.tensors[name].size
             part = source.array[begin:end]
+            index = None if source.index is None else source.index[begin:end]
             if self._is_placed(name):
                 self._copy(part, self._target(name))
                 part = self._target(name)
-            self._slots[name] = Slot(
-                part, source.unit, source.wide, source.half, source.tau, source.positive
-            )
+            self._slots[name] = replace(source, array=part, index=index)
 
     def _concat(self, op: Operator) -> None:
         target, end = self._target(op.name), 0
@@ -264,18 +180,19 @@ class Plan:
         size = len(target)
         self._call(np.multiply, a.array, b.array, target)
         if a.unit * b.unit != Q15:
-            self._call(
-                np.multiply, target, self._constant(size, Q15 / (a.unit * b.unit)), target
-            )
+            self._call(np.multiply, target, self._constant(size, Q15 / (a.unit * b.unit)), target)
+        # Without a sigmoid or relu, -32768 * -32768 must be clamped before anything is added.
+        if a.positive and b.index is not None and self._rounds_later(op.name):
+            nudge = self._shared("signed", size)
+            self._call(tables.raised_nudge().take, b.index, None, nudge, "clip")
+            self._call(np.add, target, nudge, target)
+            self._slots[op.name] = Slot(target, raised=True)
+            return
         if b.tau:
             self._nudge(target, b.array, Q15)
             self._call(np.rint, target, target)
         else:
             self._nudge(target, target, Q15)
-            # Without a sigmoid or relu, -32768 * -32768 must be clamped before anything is added.
-            if (a.positive or b.positive) and self._rounds_later(op.name):
-                self._slots[op.name] = Slot(target, half=True)
-                return
             self._call(np.add, target, self._constant(size, 0.5), target)
             self._call(np.floor, target, target)
         if not (a.positive or b.positive):
@@ -296,7 +213,7 @@ class Plan:
         if scales[0] == scales[1] == scales[2]:
             self._call(ufunc, a.array, b.array, target)
             if self._only_feeds(op.name, _TABLES):
-                self._slots[op.name] = Slot(target, wide=True, half=a.half or b.half)
+                self._slots[op.name] = Slot(target, wide=True, raised=a.raised or b.raised)
                 return
             self._look_up(tables.clamp(), target, target)
         elif scales[0] == scales[1] and scales[2] == 2 * scales[0]:

@@ -44,6 +44,13 @@ def half_away(tau: bool) -> Table:
 
 
 @cache
+def raised_nudge() -> Table:
+    """32768.5, and 2^-15 with the sign of i - 32768: what MUL adds before it floors."""
+    signs = np.where(np.arange(65536) < 32768, -1.0, 1.0)
+    return _frozen(32768.5 + signs * 2.0**-15)
+
+
+@cache
 def activation(kind: str, scale: float, unit: float) -> Table:
     """LOGISTIC or TANH times unit; entry i for input i - 32768, meant for clipped indices."""
     return _frozen(full_table(kind, scale) * unit)
