@@ -137,11 +137,10 @@ def one_value_two_states(b: Sketch) -> dict[str, str]:
     return {"y": total}
 
 
-def lowest_product_before_a_table(b: Sketch) -> dict[str, str]:
-    """-32768 * -32768 saturates before it is added."""
-    x, h, g = b.tensor("x", 9, UNIT), b.carried("h", 9), b.tensor("g", 9, GATE)
-    p = b.mul("p", x, b.rescale("xg", h, GATE), GATE)
-    b.carry("h", b.tanh("t", b.add("sum", p, g, GATE)))
+def product_of_any_signs_before_a_table(b: Sketch) -> dict[str, str]:
+    x, g, h = b.tensor("x", 9, UNIT), b.tensor("g", 9, GATE), b.carried("h", 9, GATE)
+    b.tanh("t", b.add("sum", b.mul("p", x, h, GATE), g, GATE))
+    b.carry("h", g)
     return {"y": "t"}
 
 
@@ -235,6 +234,16 @@ def many_products(b: Sketch) -> dict[str, str]:
     return {name: name for _, name in order} | {"j": "j"}
 
 
+def products_with_one_right_neighbour(b: Sketch) -> dict[str, str]:
+    """Two inputs that could both lie before the same third."""
+    x, u, h = b.tensor("x", 5, UNIT), b.tensor("u", 3, UNIT), b.carried("h", 4)
+    order = ((x, "a"), (h, "b"), (u, "c"), (h, "d"), (x, "e"), (u, "f"))
+    for source, name in order:
+        b.product(name, source, 4)
+    b.carry("h", "d")
+    return {name: name for _, name in order}
+
+
 def products_in_and_out_of_states(b: Sketch) -> dict[str, str]:
     """A product whose input is a state that an earlier operator has already replaced."""
     x, h, g = b.tensor("x", 5, UNIT), b.carried("h", 5), b.carried("g", 5)
@@ -262,9 +271,9 @@ def placed_parts(b: Sketch) -> dict[str, str]:
 
 SKETCHES: list[Callable[[Sketch], dict[str, str]]] = [
     part_read_late, rotated, delay_line, delayed_part, swapped, kept, state_as_output,
-    one_value_two_states, lowest_product_before_a_table, distance_split_before_products,
+    one_value_two_states, product_of_any_signs_before_a_table, distance_split_before_products,
     distance_times_itself, operands_twice, both_addends_are_products, sum_with_other_readers,
-    gate_with_other_readers, many_products, products_in_and_out_of_states, placed_parts,
+    gate_with_other_readers, many_products, products_with_one_right_neighbour, products_in_and_out_of_states, placed_parts,
 ]  # fmt: skip
 
 

@@ -84,22 +84,31 @@ def test_a_product_that_a_table_rounds_is_rounded_twice() -> None:
     assert_step_agrees(program, in_rows(first), in_rows(second), in_rows(-rest - 1))
 
 
+def test_the_product_of_the_lowest_is_saturated_before_a_table_reads_its_sum() -> None:
+    b = Sketch()
+    for name, scale in (("a", UNIT), ("b", GATE), ("c", GATE)):
+        b.tensor(name, 65536, scale)
+    b.tanh("y", b.add("s", b.mul("p", "a", "b", GATE), "c", GATE))
+    lowest = np.full((1, 65536), -32768, np.int16)
+    assert_step_agrees(b.program(("a", "b", "c"), {"y": "y"}, {}), lowest, lowest, EVERY[None])
+
+
 @pytest.mark.parametrize("kind", ["sub", "add"])
 @pytest.mark.parametrize("z_first", [True, False])
-def test_a_sigmoid_times_a_halved_sum_is_rounded_twice(kind: str, z_first: bool) -> None:
+@pytest.mark.parametrize("gate", ["logistic", "tanh"])
+def test_a_gate_times_a_halved_sum_is_rounded_twice(kind: str, z_first: bool, gate: str) -> None:
     b = Sketch()
     for name, scale in (("a", GATE), ("h", UNIT), ("n", UNIT)):
         b.tensor(name, 65536, scale)
-    z, d = b.logistic("z", "a"), getattr(b, kind)("d", "h", "n", HALF)
+    z, d = getattr(b, gate)("z", "a"), getattr(b, kind)("d", "h", "n", HALF)
     b.mul("y", *((z, d) if z_first else (d, z)), HALF)
-    # Reach every sigmoid, and with it every distance on a rounding boundary.
-    sigmoid = full_table("logistic", float(GATE)).astype(np.int64)
-    source = np.full(32769, -1)
-    source[sigmoid] = np.arange(65536) - 32768
+    # Every value a gate can take, with the distances on its rounding boundaries.
+    table = full_table(gate, float(GATE)).astype(np.int64)
+    source = np.zeros(65537, np.int64)
+    source[table + 32768] = EVERY
     first, second = pairs_hard_to_round()
-    first = np.abs(first)
-    reached = np.isin(first, sigmoid)
-    first, second = source[first[reached]], second[reached]
+    reached = np.isin(first, table)
+    first, second = source[first[reached] + 32768], second[reached]
     other = np.clip(-second if kind == "sub" else second, -32768, 32767)
     program = b.program(("a", "h", "n"), {"y": "y"}, {})
     assert_step_agrees(program, in_rows(first), in_rows(second), in_rows(other))

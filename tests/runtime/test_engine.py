@@ -223,17 +223,22 @@ def test_a_step_allocates_nothing() -> None:
     x, out = np.ones(12, np.int16), np.zeros(30, np.int16)
     for _ in range(20):
         runtime.step_int(x, out=out)
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(1000):
-            runtime.step_int(x, out=out)
-        after, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 200
+    kept, peaks = [], []
+    # Other threads of the test process allocate too; what the step does shows in every round.
+    for _ in range(5):
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(200):
+                runtime.step_int(x, out=out)
+            after, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        kept.append(after - before)
+        peaks.append(peak - before)
+    assert min(kept) < 200
     # One small array would show: 30 int16 and its header are 170 bytes.
-    assert peak - before < 1000
+    assert min(peaks) < 1000
 
 
 def test_load_reads_a_file_and_two_runtimes_of_one_program_are_independent(tmp_path: Path) -> None:

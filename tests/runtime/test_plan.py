@@ -72,11 +72,15 @@ def test_large_products_are_exact(
     b = Sketch(rows)
     b.product("y", b.tensor("x", columns, UNIT), rows)
     program = b.program(("x",), {"y": "y"}, {})
+    matrix = program.operators[0].matrix
+    assert matrix is not None
+    # The largest sums there are: every weight and every byte of the input at its limit.
+    matrix.weight[0] = np.where(matrix.weight[0] < 0, -127, 127)
     rng = np.random.default_rng(columns)
     x = np.stack([random_integers(rng, (columns,), s) for s in ("full", "rails", "small", "mixed")])
-    # Every column at a rail, in step with a row's signs: the largest sums there are.
-    signs = np.sign(program.operators[0].matrix.weight[:2].astype(np.int64))  # type: ignore[union-attr]
-    x = np.concatenate([x, np.where(signs < 0, -32768, 32767).astype(np.int16)])
+    signs = np.where(matrix.weight[0] < 0, -1, 1)
+    limits = np.array([[32767], [32768], [128], [127], [1023], [-32767], [-128], [-1023]])
+    x = np.concatenate([x, np.clip(signs * limits, -32768, 32767).astype(np.int16)])
     wanted, _ = reference_run(program, [x])
     np.testing.assert_array_equal(StepRuntime(program).run_int(x), wanted[0])
     np.testing.assert_array_equal(StepRuntime(program).run_int(x[None])[0], wanted[0])
