@@ -109,7 +109,9 @@ def main() -> None:
     np.savez(BUILD / "calib.npz", x=x_train[:256])
 
     files = str(BUILD)
-    command("export", f"{files}/model.pt2", "--int8", "--calib", f"{files}/calib.npz", "--out", files)
+    command(
+        "export", f"{files}/model.pt2", "--int8", "--calib", f"{files}/calib.npz", "--out", files
+    )
     command("verify", files)
 
     with torch.no_grad():
@@ -129,7 +131,9 @@ def main() -> None:
     for engine, time_us in step_latency(x_test[0, 0]).items():
         rows.append([f"one step, {engine}", f"{time_us:.1f} us"])
     found = verify_folder(BUILD, seed=1)
-    compared, differing = (sum(getattr(r, k) for r in found.rows) for k in ("compared", "differing"))
+    compared, differing = (
+        sum(getattr(r, k) for r in found.rows) for k in ("compared", "differing")
+    )
     rows.append(["int16 values that differ between engines", f"{differing:,} of {compared:,}"])
     print("\n" + table(["digits, GRU(32) + Linear", "result"], rows))
 

@@ -127,7 +127,9 @@ def onnx_float_step(graph: Graph, x: NDArray[np.float32]) -> Callable[[], object
 
 
 @click.command()
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write the figures here.")
+@click.option(
+    "--json", "path", type=click.Path(path_type=Path), help="Also write the figures here."
+)
 def main(path: Path | None) -> None:
     """Print the table and the ratios that are the project's goals."""
     rows, records = [], []

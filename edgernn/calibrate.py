@@ -31,7 +31,6 @@ _LEVELS: Final = 32767
 Sequences = list[dict[str, FloatArray]]
 
 
-
 def as_sequences(graph: Graph, data: Any) -> Sequences:
     """Calibration data as a list of sequences, each input name -> (T, F) float32.
 

@@ -122,9 +122,8 @@ def export(
 ) -> None:
     """Export MODEL: a .pt2 file of torch.export, or package.module:factory."""
     from edgernn.console import progress_bar, table
-    from edgernn.exporting import FORMATS
+    from edgernn.exporting import FORMATS, export_float
     from edgernn.exporting import export as export_program
-    from edgernn.exporting import export_float
     from edgernn.quantization import quantize_graph
     from edgernn.runtime.errors import InputError
 

@@ -79,8 +79,9 @@ def measure_distance(
     model = FloatOnnx(float_model)
     runtime, first = StepRuntime(program), program.inputs[0]
     scales = {n: float(program.tensors[t].scale) for n, t in program.outputs.items()}
-    scales |= {f"state_{s.name}_next": float(program.tensors[s.output].scale)
-               for s in program.states}
+    scales |= {
+        f"state_{s.name}_next": float(program.tensors[s.output].scale) for s in program.states
+    }
     totals = {name: _Sums() for name in scales}
     decades: dict[str, dict[int, _Sums]] = {name: {} for name in scales}
     pairs = _Pairs(program, model, runtime)

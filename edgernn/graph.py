@@ -68,7 +68,10 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A float network. sizes: value name -> features. batch_first: layout of the model's tensors."""
+    """A float network.
+
+    sizes: value name -> features. batch_first: layout of the model's tensors.
+    """
 
     sizes: Mapping[str, int]
     inputs: tuple[str, ...]

@@ -128,7 +128,9 @@ def _onnx(path: Path) -> tuple[str, dict[str, Rows]]:
         onnx.checker.check_model(model)
     except Exception as error:
         # protobuf and the checker have exceptions of their own.
-        raise FileFormatError(f"{path} is not a sound .onnx file ({type(error).__name__})") from None
+        raise FileFormatError(
+            f"{path} is not a sound .onnx file ({type(error).__name__})"
+        ) from None
 
     def rows(values: Any) -> Rows:
         return [
@@ -146,7 +148,9 @@ def _onnx(path: Path) -> tuple[str, dict[str, Rows]]:
         onnx.TensorProto.DataType.Name(i.data_type).lower() for i in model.graph.initializer
     )
     return "ONNX model", {
-        "opsets": [{"domain": o.domain or "ai.onnx", "version": o.version} for o in model.opset_import],
+        "opsets": [
+            {"domain": o.domain or "ai.onnx", "version": o.version} for o in model.opset_import
+        ],
         "inputs": rows(model.graph.input),
         "outputs": rows(model.graph.output),
         "operators": _counted([node.op_type for node in model.graph.node]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
-from edgernn.graph import FloatArray, Graph
+from edgernn.graph import Graph
 from edgernn.lowering import lower
 from edgernn.progress import Progress
 from edgernn.rounding import STRATEGIES

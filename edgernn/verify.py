@@ -195,9 +195,7 @@ def _reference(
         n: np.empty((stream.steps, program.tensors[t].size), np.int16)
         for n, t in program.outputs.items()
     }
-    states = {
-        s.name: np.empty((stream.steps, len(s.initial)), np.int16) for s in program.states
-    }
+    states = {s.name: np.empty((stream.steps, len(s.initial)), np.int16) for s in program.states}
     for t in range(stream.steps):
         y = runtime.step_int(*(stream.inputs[n][t] for n in program.inputs))
         for target, value in zip(

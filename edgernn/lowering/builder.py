@@ -81,9 +81,7 @@ class Builder:
         scale: Scale,
     ) -> str:
         """Quantize weight (rows, K) and bias (rows,) and append the product."""
-        matrix = quantize_matrix(
-            weight, bias, moments, self.scale(x), scale, self.rounding, name
-        )
+        matrix = quantize_matrix(weight, bias, moments, self.scale(x), scale, self.rounding, name)
         self.tensor(name, len(weight), scale)
         self.operators.append(Operator("linear", (x,), (name,), matrix))
         return name
@@ -180,9 +178,7 @@ def quantize_matrix(
     bias_integers = np.clip(
         np.rint(shifted / (scales * float(scale_in))), -float(MAX_BIAS), float(MAX_BIAS)
     )
-    return Matrix(
-        integers, bias_integers.astype(np.int64), multiplier.astype(np.int32), shift
-    )
+    return Matrix(integers, bias_integers.astype(np.int64), multiplier.astype(np.int32), shift)
 
 
 def admissible_factors(
@@ -214,5 +210,3 @@ def _round_up(x: NDArray[np.float64], step: int) -> NDArray[np.float64]:
     count = np.ceil(np.maximum(x, 16385.0) / step)
     count += count % 2 == 0
     return count * step
-
-

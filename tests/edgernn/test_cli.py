@@ -70,9 +70,7 @@ def test_the_same_export_gives_the_same_bytes(build: Path, files: Path, tmp_path
         assert (tmp_path / name).read_bytes() == (build / name).read_bytes(), name
 
 
-def test_to_chooses_formats_and_removes_what_no_longer_matches(
-    files: Path, tmp_path: Path
-) -> None:
+def test_to_chooses_formats_and_removes_what_no_longer_matches(files: Path, tmp_path: Path) -> None:
     arguments = ["export", files / "model.pt2", "--int8", "--calib", files / "calib.npz"]
     assert call(*arguments, "--out", tmp_path).exit_code == 0
     (tmp_path / "notes.txt").write_text("mine")

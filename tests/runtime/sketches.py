@@ -237,11 +237,27 @@ def many_products(b: Sketch) -> dict[str, str]:
 def products_with_one_right_neighbour(b: Sketch) -> dict[str, str]:
     """Two inputs that could both lie before the same third."""
     x, u, h = b.tensor("x", 5, UNIT), b.tensor("u", 3, UNIT), b.carried("h", 4)
-    order = ((x, "a"), (h, "b"), (u, "c"), (h, "d"), (x, "e"), (u, "f"))
-    for source, name in order:
-        b.product(name, source, 4)
-    b.carry("h", "d")
-    return {name: name for _, name in order}
+    for source, name in ((x, "a"), (u, "c")):
+        b.relu(f"r{name}", b.product(name, source, 4))
+        b.product(f"{name}1", source, 4)
+        b.product(f"{name}2", h, 4)
+        b.relu(f"r{name}2", f"{name}2")
+    b.carry("h", "c2")
+    return {name: name for name in ("ra", "a1", "a2", "rc", "c1", "c2")}
+
+
+def gated_products(b: Sketch) -> dict[str, str]:
+    """A gate times a matrix product, saturated or not, in a sum that a table reads."""
+    x, g, h = b.tensor("x", 6, UNIT), b.tensor("g", 6, GATE), b.carried("h", 6)
+    parts = b.split(b.product("m", x, 12, GATE), {"m1": 6, "m2": 6})
+    gates = (b.logistic("z", g), b.tanh("w", g))
+    b.relu("r", h)
+    for i, (gate, part) in enumerate(zip((*gates, "r", "z"), (*parts, *parts), strict=True)):
+        factors = (gate, part) if i % 2 else (part, gate)
+        b.tanh(f"t{i}", b.add(f"a{i}", b.mul(f"p{i}", *factors, GATE), g, GATE))
+    b.mul("own", b.logistic("y", "m1"), "m1", GATE)
+    b.carry("h", b.tanh("t9", b.add("a9", g, "own", GATE)))
+    return {name: name for name in ("t0", "t1", "t2", "t3", "t9")}
 
 
 def products_in_and_out_of_states(b: Sketch) -> dict[str, str]:
@@ -273,7 +289,8 @@ SKETCHES: list[Callable[[Sketch], dict[str, str]]] = [
     part_read_late, rotated, delay_line, delayed_part, swapped, kept, state_as_output,
     one_value_two_states, product_of_any_signs_before_a_table, distance_split_before_products,
     distance_times_itself, operands_twice, both_addends_are_products, sum_with_other_readers,
-    gate_with_other_readers, many_products, products_with_one_right_neighbour, products_in_and_out_of_states, placed_parts,
+    gate_with_other_readers, many_products, products_with_one_right_neighbour, gated_products,
+    products_in_and_out_of_states, placed_parts,
 ]  # fmt: skip
 
 

@@ -16,8 +16,15 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from edgernn.runtime import EdgernnError, FileFormatError, InputError, Program, StepRuntime
-from edgernn.runtime import load_program, save_program
+from edgernn.runtime import (
+    EdgernnError,
+    FileFormatError,
+    InputError,
+    Program,
+    StepRuntime,
+    load_program,
+    save_program,
+)
 from edgernn.runtime.file import from_bytes, to_bytes, write_atomically
 from tests.programs import random_integers, random_program, random_structure
 from tests.runtime.forgery import genuine, parts

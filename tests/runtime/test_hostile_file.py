@@ -12,8 +12,17 @@ import pytest
 
 from edgernn.runtime import FileFormatError, load_program
 from edgernn.runtime.file import MAX_HEADER, from_bytes, to_bytes
-from tests.runtime.forgery import Json, chain, forged, genuine, parts, reforged, refusal, signed
-from tests.runtime.forgery import with_header
+from tests.runtime.forgery import (
+    Json,
+    chain,
+    forged,
+    genuine,
+    parts,
+    reforged,
+    refusal,
+    signed,
+    with_header,
+)
 
 GENUINE = to_bytes(genuine())
 

@@ -15,7 +15,6 @@ from edgernn.runtime import StepRuntime
 from edgernn.runtime.file import from_bytes, to_bytes
 from tests.runtime.forgery import Json, chain, forged, genuine, parts, refusal, signed
 
-
 BAD_NUMBERS = [0, -1, 65537, 1 << 31, 1 << 40, 1 << 41, 10**300, 1.0, True, None, "2", [2], {}]
 
 

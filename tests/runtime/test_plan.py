@@ -74,13 +74,16 @@ def test_large_products_are_exact(
     program = b.program(("x",), {"y": "y"}, {})
     matrix = program.operators[0].matrix
     assert matrix is not None
-    # The largest sums there are: every weight and every byte of the input at its limit.
-    matrix.weight[0] = np.where(matrix.weight[0] < 0, -127, 127)
     rng = np.random.default_rng(columns)
     x = np.stack([random_integers(rng, (columns,), s) for s in ("full", "rails", "small", "mixed")])
-    signs = np.where(matrix.weight[0] < 0, -1, 1)
-    limits = np.array([[32767], [32768], [128], [127], [1023], [-32767], [-128], [-1023]])
-    x = np.concatenate([x, np.clip(signs * limits, -32768, 32767).astype(np.int16)])
+    # The largest sums there are, of either byte; the bias leaves of them a few units to be seen.
+    for row, limit in enumerate((32767, 32768, 128, 127, 1023, -128)):
+        signs = rng.choice([-1, 1], columns)
+        extreme = np.clip(signs * limit, -32768, 32767)
+        matrix.weight[row] = signs * rng.choice([127, 127, 126], columns)
+        matrix.multiplier[row], matrix.shift[row] = 16384, 14
+        matrix.bias[row] = row - 3 - matrix.weight[row].astype(np.int64) @ extreme
+        x = np.concatenate([x, extreme[None].astype(np.int16)])
     wanted, _ = reference_run(program, [x])
     np.testing.assert_array_equal(StepRuntime(program).run_int(x), wanted[0])
     np.testing.assert_array_equal(StepRuntime(program).run_int(x[None])[0], wanted[0])
