@@ -255,9 +255,11 @@ def gated_products(b: Sketch) -> dict[str, str]:
     for i, (gate, part) in enumerate(zip((*gates, "r", "z"), (*parts, *parts), strict=True)):
         factors = (gate, part) if i % 2 else (part, gate)
         b.tanh(f"t{i}", b.add(f"a{i}", b.mul(f"p{i}", *factors, GATE), g, GATE))
-    b.mul("own", b.logistic("y", "m1"), "m1", GATE)
-    b.carry("h", b.tanh("t9", b.add("a9", g, "own", GATE)))
-    return {name: name for name in ("t0", "t1", "t2", "t3", "t9")}
+    own, other = b.mul("own", b.logistic("y", "m1"), "m1", GATE), b.mul("p4", "z", "m2", GATE)
+    b.carry("h", b.tanh("t4", b.add("a4", own, other, GATE)))
+    twice = b.mul("p5", "z", "m1", GATE)
+    b.tanh("t5", b.add("a5", twice, twice, GATE))
+    return {f"t{i}": f"t{i}" for i in range(6)}
 
 
 def products_in_and_out_of_states(b: Sketch) -> dict[str, str]:

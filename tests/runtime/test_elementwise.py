@@ -80,15 +80,17 @@ def test_products_are_rounded_twice_and_saturated() -> None:
 
 
 @pytest.mark.parametrize("source", ["input", "matrix"])
-def test_a_product_that_a_table_rounds_is_rounded_twice(source: str) -> None:
+@pytest.mark.parametrize("gate", ["positive", "any"])
+def test_a_product_that_a_table_rounds_is_rounded_twice(source: str, gate: str) -> None:
     # The sum with about minus the product stays where tanh tells neighbours apart.
     b, size = Sketch(), 65536 if source == "input" else 1
     for name, scale in (("a", UNIT), ("b", GATE), ("c", GATE)):
         b.tensor(name, size, scale)
     factor = "b" if source == "input" else unchanged(b, "b")
-    b.tanh("y", b.add("s", "c", b.mul("p", b.relu("r", "a"), factor, GATE), GATE))
+    gated = b.mul("p", b.relu("r", "a") if gate == "positive" else "a", factor, GATE)
+    b.tanh("y", b.add("s", "c", gated, GATE))
     first, second = pairs_hard_to_round()
-    first = np.abs(first).clip(0, 32767)
+    first = np.abs(first).clip(0, 32767) if gate == "positive" else first
     rest = np.clip(-(first * second >> 15), -32768, 32767)
     program = b.program(("a", "b", "c"), {"y": "y"}, {})
     assert_step_agrees(program, *(in_rows(v, size) for v in (first, second, rest)))

@@ -247,6 +247,14 @@ def test_a_broken_program_is_refused(
     assert reason in refusal(changed(edit))
 
 
+def test_a_part_that_is_written_twice_is_refused() -> None:
+    program = single("split", [(4, UNIT)], [(2, UNIT), (2, UNIT)])
+    op = replace(program.operators[0], outputs=("y0", "y0"))
+    tensors = {name: t for name, t in program.tensors.items() if name != "y1"}
+    twice = replace(program, operators=(op,), tensors=tensors, outputs={"y0": "y0"})
+    assert "writes 'y0' wrongly" in refusal(twice)
+
+
 def test_two_states_of_one_name_are_refused() -> None:
     program = random_structure(next(s for s in range(99) if len(random_structure(s).states) > 1))
     first, second, *rest = program.states
