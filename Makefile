@@ -43,7 +43,7 @@ lint: $(BIN)/.installed
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml edgernn
 
 test: lint $(OLD_VENV)/.installed
-	EDGERNN_TFLITE_RUNTIME_PYTHON=$$([ -x $(OLD_VENV)/bin/python ] && echo $(OLD_VENV)/bin/python) \
+	EDGERNN_TFLITE_RUNTIME_PYTHON=$(if $(OLD_PYTHON),$(CURDIR)/$(OLD_VENV)/bin/python) \
 		OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
 bench: $(BIN)/.installed

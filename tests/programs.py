@@ -134,7 +134,9 @@ def _append_random(
     like = b.tensors[x]
     mates = [n for n in names if n != x and b.size(n) == like.size] or [x]
     y = x if rng.random() < 0.05 else one_of(mates)
-    ins, outs, matrix = (x,), (Tensor(name, like.size, like.scale),), None
+    ins: tuple[str, ...] = (x,)
+    outs: tuple[Tensor, ...] = (Tensor(name, like.size, like.scale),)
+    matrix: Matrix | None = None
     if kind == "linear":
         outs = (Tensor(name, one_of(sizes), one_of(SCALES)),)
         matrix = random_matrix(rng, outs[0].size, like.size, like.scale, outs[0].scale)

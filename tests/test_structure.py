@@ -14,7 +14,7 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     # pytest itself brings it where Python does not.
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"edgernn": "edgernn", "runtime": "edgernn.runtime", "exporters": "edgernn.exporters"}

@@ -174,7 +174,8 @@ def progress_into(seen: list[tuple[int, int]]) -> Callable[[int, int], None]:
 
 
 def test_progress_counts_every_step_of_every_pass() -> None:
-    for method, passes in (("minmax", 1), ("mse", 2)):
+    methods: list[tuple[Any, int]] = [("minmax", 1), ("mse", 2)]
+    for method, passes in methods:
         seen: list[tuple[int, int]] = []
         sequences = as_sequences(GRAPH, [DATA[0], DATA[1, :7], DATA[2]])
         calibrate(GRAPH, sequences, method, progress_into(seen))

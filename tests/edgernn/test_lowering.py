@@ -63,7 +63,8 @@ def assert_follows(graph: Graph, program: Program, tolerance: float, steps: int 
     scales = {s.name: float(program.tensors[s.input].scale) for s in program.states}
     for _ in range(steps):
         x = rng.normal(size=graph.sizes["x"]).clip(-3, 3).astype(np.float32)
-        before = [runtime.state[c.name] * scales[c.name] for c in node.carried]
+        held = runtime.state
+        before = [held[c.name].astype(np.float64) * scales[c.name] for c in node.carried]
         wanted = one_step(node, x.astype(np.float64), before)
         runtime.step(x)
         for carried, want in zip(node.carried, wanted, strict=True):

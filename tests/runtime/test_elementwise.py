@@ -46,11 +46,12 @@ def in_rows(values: NDArray[np.int64], size: int = 65536) -> Int16Array:
 
 
 def unchanged(b: Sketch, name: str) -> str:
-    """The one element of a tensor through a matrix product that leaves it as it is."""
-    result = b.product(f"{name}_again", name, 1, b.scale(name))
+    """A tensor through a matrix product that leaves it as it is."""
+    result = b.product(f"{name}_again", name, b.size(name), b.scale(name))
     matrix = b.operators[-1].matrix
     assert matrix is not None
-    for array, value in zip(vars(matrix).values(), (1, 0, 16384, 14), strict=True):
+    unit = np.eye(b.size(name), dtype=np.int8)
+    for array, value in zip(vars(matrix).values(), (unit, 0, 16384, 14), strict=True):
         array[...] = value
     return result
 
@@ -83,16 +84,18 @@ def test_products_are_rounded_twice_and_saturated() -> None:
 @pytest.mark.parametrize("gate", ["positive", "any"])
 def test_a_product_that_a_table_rounds_is_rounded_twice(source: str, gate: str) -> None:
     # The sum with about minus the product stays where tanh tells neighbours apart.
-    b, size = Sketch(), 65536 if source == "input" else 1
+    b, size = Sketch(), 65536 if source == "input" else 8
     for name, scale in (("a", UNIT), ("b", GATE), ("c", GATE)):
         b.tensor(name, size, scale)
     factor = "b" if source == "input" else unchanged(b, "b")
+    # A table that is read between a matrix product and what is made of it.
+    b.tanh("t", "c")
     gated = b.mul("p", b.relu("r", "a") if gate == "positive" else "a", factor, GATE)
     b.tanh("y", b.add("s", "c", gated, GATE))
     first, second = pairs_hard_to_round()
     first = np.abs(first).clip(0, 32767) if gate == "positive" else first
     rest = np.clip(-(first * second >> 15), -32768, 32767)
-    program = b.program(("a", "b", "c"), {"y": "y"}, {})
+    program = b.program(("a", "b", "c"), {"y": "y", "t": "t"}, {})
     assert_step_agrees(program, *(in_rows(v, size) for v in (first, second, rest)))
     # The same with the sums all over the range, and beyond it.
     assert_step_agrees(program, *(in_rows(v, size) for v in (first, second, -rest - 1)))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from edgernn.runtime import EdgernnError, InputError, StepRuntime, load_program, save_program
 from edgernn.runtime import engine as engine_module
 from edgernn.runtime.engine import quantize
-from edgernn.runtime.program import UNIT
+from edgernn.runtime.plan import Plan
+from edgernn.runtime.program import UNIT, Program
 from tests.programs import random_integers, random_program, reference_run
 from tests.runtime.sketches import Sketch, completed, several, small
 
@@ -108,12 +109,16 @@ def test_a_huge_program_takes_fewer_streams_at_a_time(monkeypatch: pytest.Monkey
     program = random_program(["gru"], [4], 3, seed=9)
     x = random_integers(np.random.default_rng(9), (7, 3, 3))
     wanted = StepRuntime(program).run_int(x)
-    widths: list[int | None] = []
-    real = engine_module.Plan
+    widths: list[int] = []
+
+    def noted(given: Program, batch: int | None = None) -> Plan:
+        widths.append(batch or 0)
+        return Plan(given, batch)
+
     monkeypatch.setattr(engine_module, "_BATCH_ELEMENTS", 300)
-    monkeypatch.setattr(engine_module, "Plan", lambda p, n=None: (widths.append(n), real(p, n))[1])
+    monkeypatch.setattr(engine_module, "Plan", noted)
     np.testing.assert_array_equal(StepRuntime(program).run_int(x), wanted)
-    assert max(n for n in widths if n) < 7
+    assert 0 < max(widths) < 7
 
 
 def test_floats_are_the_integers_times_their_scales() -> None:

@@ -15,7 +15,21 @@ from edgernn.runtime import StepRuntime
 from edgernn.runtime.file import from_bytes, to_bytes
 from tests.runtime.forgery import Json, chain, forged, genuine, parts, refusal, signed
 
-BAD_NUMBERS = [0, -1, 65537, 1 << 31, 1 << 40, 1 << 41, 10**300, 1.0, True, None, "2", [2], {}]
+BAD_NUMBERS: list[Any] = [
+    0,
+    -1,
+    65537,
+    1 << 31,
+    1 << 40,
+    1 << 41,
+    10**300,
+    1.0,
+    True,
+    None,
+    "2",
+    [2],
+    {},
+]
 
 
 @pytest.mark.parametrize("size", BAD_NUMBERS, ids=str)
@@ -39,7 +53,11 @@ def test_scales_that_cannot_be_are_refused(place: int, value: Any) -> None:
 @pytest.mark.parametrize("exponent", [-100, 60])
 def test_extreme_scales_are_refused_where_they_do_not_fit(exponent: int) -> None:
     for tensor in ("l0_h_gx", "l0_h_a_n", "l0_h_h_n", "l0_h_n", "sl0_h_in"):
-        refusal(forged(lambda d, t=tensor: d["tensors"][t].__setitem__(2, exponent)))
+
+        def edit(description: Json, name: str = tensor) -> None:
+            description["tensors"][name][2] = exponent
+
+        refusal(forged(edit))
 
 
 @pytest.mark.parametrize(
