@@ -65,8 +65,12 @@ def _checked(name: str, features: int, values: Any) -> list[FloatArray]:
         if not isinstance(values, Sequence):
             values = array if (array := np.asarray(values)).ndim == 3 else array[None]
         items = [np.asarray(v) for v in values]
-    except (TypeError, ValueError):
-        raise InputError(f"calibration data for {name} is not an array of numbers") from None
+    except (TypeError, ValueError, RuntimeError):
+        # RuntimeError: a torch tensor that requires grad.
+        raise InputError(
+            f"calibration data for {name} is not an array of numbers; of a torch tensor pass "
+            "x.detach().numpy()"
+        ) from None
     sequences = []
     for i, item in enumerate(items):
         if item.dtype.kind not in "fiub" or item.ndim != 2 or item.shape[1] != features:

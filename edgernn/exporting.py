@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ from edgernn.graph import Graph
 from edgernn.progress import Progress
 from edgernn.quantization import Quantized
 from edgernn.runtime.errors import EdgernnError, InputError
-from edgernn.runtime.file import to_bytes, write_atomically
+from edgernn.runtime.file import to_bytes
 from edgernn.runtime.program import Program
 from edgernn.verify import SAMPLE, require, verify_folder, write_sample
 from edgernn.version import __version__
@@ -51,6 +53,11 @@ def export(
     fully_connected. verify_steps: steps of the verification that the files must pass.
     All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
     """
+    if not isinstance(program, Program):
+        raise InputError(
+            f"export takes a program, not {type(program).__name__}; make one with edgernn.quantize"
+        )
+    formats = (formats,) if isinstance(formats, str) else formats
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise InputError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
@@ -77,7 +84,7 @@ def export(
         result = verify_folder(staging, verify_steps, seed, progress)
         require(result)
         report["verification"] = result.as_json()
-        write_atomically(staging / "report.json", _json(report))
+        _write(staging / "report.json", _json(report))
 
     _put_in_place(Path(directory), content, check)
     return report
@@ -119,6 +126,7 @@ def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]
         "edgernn": __version__,
         "options": options,
         "files": {name: len(data) for name, data in content.items()},
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
         "int8_weights": program.weight_count,
         "weight_rows": program.row_count,
         "operators": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
@@ -132,15 +140,22 @@ def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]
     }
 
 
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> None:
     """Stage files in a hidden folder beside their place, check them, then rename one by one."""
     staging: Path | None = None
-    existed = directory.exists()
+    created = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".edgernn-", dir=directory))
         for name, data in content.items():
-            write_atomically(staging / name, data)
+            _write(staging / name, data)
         check(staging)
         for name in FILES:
             if name in content:
@@ -156,5 +171,7 @@ def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> Non
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
-            if not existed and not any(directory.iterdir()):
-                directory.rmdir()
+        for folder in created:
+            # Only what this call made, and only if it stayed empty.
+            with contextlib.suppress(OSError):
+                folder.rmdir()

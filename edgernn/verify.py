@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from edgernn.runtime.program import Program
 from edgernn.streams import Int16Array, Stream, data_streams, random_streams
 
 STEPS: Final = 10_000
+TFLITE_OPS: Final = ("conv_2d", "fully_connected")
 SAMPLE: Final = "model.sample.npz"
 
 Values = Mapping[str, NDArray[np.int16]]
@@ -112,12 +114,12 @@ def verify_folder(
         raise FileFormatError(
             f"{folder} holds no model.safetensors; write one with `edgernn export --int8`"
         )
+    options = _options(folder)
     program = load_program(folder / "model.safetensors")
     if sample is None:
         sample = read_sample(folder / SAMPLE, program)
     engines: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None)]
     skipped: list[Row] = []
-    options = _options(folder)
     for suffix in ("tflite", "onnx"):
         path = folder / f"model.{suffix}"
         if not path.is_file():
@@ -280,15 +282,30 @@ def _load(suffix: str, content: bytes | Path, program: Program) -> Engine:
 
 
 def _options(folder: Path) -> dict[str, Any]:
-    """The export options that report.json records."""
+    """The export options that report.json records; every file must be the one it records.
+
+    The runtimes behind the engines do not check what they load.
+    """
     options = {"float_io": False, "tflite_op": "conv_2d"}
-    report = folder / "report.json"
-    if report.is_file():
-        try:
-            recorded = json.loads(report.read_text())["options"]
-            options |= {key: recorded[key] for key in options}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise FileFormatError(f"{report} is damaged; export the program again") from None
+    path = folder / "report.json"
+    if not path.is_file():
+        return options
+    try:
+        report = json.loads(path.read_text())
+        options |= {key: report["options"][key] for key in options}
+        recorded = {str(name): str(digest) for name, digest in report["sha256"].items()}
+        sound = type(options["float_io"]) is bool and options["tflite_op"] in TFLITE_OPS
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise FileFormatError(f"{path} is damaged; export the program again")
+    for name, digest in recorded.items():
+        file = folder / Path(name).name
+        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise FileFormatError(
+                f"{file} is damaged or another one: its checksum is not that of {path.name}; "
+                "export the program again"
+            )
     return options
 
 

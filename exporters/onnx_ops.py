@@ -189,15 +189,9 @@ class Emitter:
         self._store(op.name, value, (min(corners) + 16383) >> 15, (max(corners) + 16385) >> 15)
 
     def _rescale(self, op: Operator) -> None:
-        scales = [self._program.tensors[name].scale.exponent for name in (op.inputs[0], op.name)]
-        n, value = scales[1] - scales[0], self.values[op.inputs[0]]
-        if n < 0:
-            value = self._clamp(self._graph.node("Mul", [value, self._graph.scalar(1 << -n)]))
-        elif n:
-            # The first rounding is half up, the second away from zero; for n = 1 there is no other.
-            half = 1 << (n - 1)
-            value = self._rounded(value, n, -half if n > 1 else 0, half + (n > 1))
-        self.values[op.name] = value
+        scales = [self._program.tensors[name].scale for name in (op.inputs[0], op.name)]
+        table = self._tables.rescaled(float(scales[0]) / float(scales[1]))
+        self.values[op.name] = self._graph.node("Gather", [table, self.values[op.inputs[0]]])
 
     def _sum(self, op: Operator, sign: int) -> None:
         """ADD and SUB. Operands become multiples of 2^-14 of the larger scale, which is exact for

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgernn.exporters.onnx_graph import OnnxGraph
 from edgernn.runtime.activation import LAST, SIGMOID_TABLE, input_multiplier
-from edgernn.runtime.fixedpoint import quantize_multiplier
+from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN, quantize_multiplier
 
 _SHIFT: Final = 30
 # Keeps a dividend positive, so that the truncating Div is a floor.
@@ -45,11 +45,26 @@ class Tables:
 
     def shifted(self, factor: float) -> str:
         """An operand of ADD, (x << 15) * factor, in its two roundings: (65536,) int32."""
-        q, shift = quantize_multiplier(factor)
+        _, shift = quantize_multiplier(factor)
         assert shift <= 0, "an operand is never enlarged"
+        return self._multiplied(15, factor)
+
+    def rescaled(self, factor: float) -> str:
+        """x * factor in its two roundings, clamped: (65536,) int32."""
+        constant = self._graph.scalar
+        limits = (constant(INT16_MIN), constant(INT16_MAX))
+        return self._node("Clip", self._multiplied(0, factor), *limits)
+
+    def _multiplied(self, left: int, factor: float) -> str:
+        """(x << left) * factor, half up and then away from zero: (65536,) int32.
+
+        For a factor above one the left shift comes first, as in the kernels.
+        """
+        q, shift = quantize_multiplier(factor)
+        left, shift = left + max(shift, 0), min(shift, 0)
         x = self._all_inputs()
         negative = self._node("Less", x, self._int(0))
-        value = self._node("Mul", x, self._int(q << 15))
+        value = self._node("Mul", x, self._int(q << left))
         nudge = self._node("Where", negative, self._int(1 - (1 << 30)), self._int(1 << 30))
         value = self._divide(self._node("Add", value, nudge), 1 << 31)
         value = self._node("Cast", value, to=np.int32)

@@ -20,7 +20,7 @@ PRODUCTS: Final[Mapping[str, tuple[Emitter, int]]] = {
     "conv_2d": (conv_2d, 4),
     "fully_connected": (fully_connected, 2),
 }
-DESCRIPTION: Final = "edgernn: one step, int8 weights, int16 values"
+DESCRIPTION: Final = "edgernn step"
 
 
 def to_tflite(

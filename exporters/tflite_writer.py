@@ -53,6 +53,8 @@ class ModelWriter:
         # Buffer 0 is the empty one, by convention.
         self._buffers: dict[bytes, int] = {b"": 0}
         self._quantizations: dict[tuple[Scale, ...], Any] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+        self._options: dict[tuple[str, str], Any] = {}
 
     def inner_shape(self, size: int) -> tuple[int, ...]:
         """The shape of a vector between operators."""
@@ -72,11 +74,20 @@ class ModelWriter:
         return self._append(self._free_name(name, public), shape, dtype, b"", quantization)
 
     def constant(self, name: str, array: NDArray[Any], scales: Sequence[Scale] = ()) -> int:
-        """Declare a constant; scales, one or one per row, quantize its first dimension."""
+        """Declare a constant; scales, one or one per row, quantize its first dimension.
+
+        Equal constants without scales, such as the axis of every split, are one tensor.
+        """
         data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        key = (array.dtype.char, array.shape, data)
+        if not scales and key in self._constants:
+            return self._constants[key]
         quantization = self._quantization(scales) if scales else None
         dtype = array.dtype.name.upper()
-        return self._append(self._free_name(name, False), array.shape, dtype, data, quantization)
+        index = self._append(self._free_name(name, False), array.shape, dtype, data, quantization)
+        if not scales:
+            self._constants[key] = index
+        return index
 
     def rename(self, index: int, name: str) -> None:
         """Give a tensor one of the reserved names."""
@@ -88,6 +99,9 @@ class ModelWriter:
         """Append an operator; options: an object of the schema, such as AddOptionsT."""
         s = self.schema
         kind = "NONE" if options is None else type(options).__name__.removesuffix("T")
+        if options is not None:
+            key = (kind, repr({k: str(v) for k, v in vars(options).items()}))
+            options = self._options.setdefault(key, _packed_once(options))
         self._operators.append(
             s.OperatorT(
                 opcodeIndex=self._codes.setdefault(code, len(self._codes)),
@@ -164,6 +178,10 @@ class ModelWriter:
         return len(self._tensors) - 1
 
     def _free_name(self, name: str, public: bool) -> str:
+        """Users' names as they are. Inside, a number: names of layers would be a third of a small
+        file."""
+        if not public:
+            name = str(len(self._tensors))
         while name in self._names or (name in self._reserved and not public):
             name += "_"
         self._names.add(name)

@@ -52,6 +52,10 @@ class StepRuntime:
         """Read a `.safetensors` program. FileFormatError if the file is not sound."""
         return cls(load_program(path))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled anew: copies of the calls would no longer share memory with the buffers.
+        return _restored, (type(self), self.program, self.state)
+
     def step(self, *x: Any) -> Any:
         """One time step on floats: (F,) -> (O,) float32.
 
@@ -222,6 +226,14 @@ def _described(x: tuple[Any, ...]) -> str:
     return ", ".join(shown) or "nothing"
 
 
+def _restored(
+    kind: type[StepRuntime], program: Program, state: Mapping[str, Int16Array]
+) -> StepRuntime:
+    runtime = kind(program)
+    runtime.state = state
+    return runtime
+
+
 def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int16Array:
     """Numbers (..., F) to int16 at a tensor's scale: ties away from zero, out of range saturates.
 
@@ -230,8 +242,12 @@ def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int
     """
     try:
         given = np.asarray(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{tensor.name} is not an array of real numbers") from None
+    except (TypeError, ValueError, RuntimeError):
+        # RuntimeError: a torch tensor that requires grad.
+        raise InputError(
+            f"{tensor.name} is not an array of real numbers; of a torch tensor pass "
+            "x.detach().numpy()"
+        ) from None
     if given.dtype.kind not in "fiub":
         raise InputError(f"{tensor.name} is not an array of real numbers, but {given.dtype}")
     if given.shape[-1:] != (tensor.size,):

@@ -8,7 +8,7 @@ exporters read this description and nothing else; it is immutable once built.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -140,9 +140,10 @@ class Program:
         for name in ("tensors", "outputs", "metadata"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
-    def tensor_of(self, name: str) -> Tensor:
-        """The tensor of that name."""
-        return self.tensors[name]
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy can be neither pickled nor copied; what it shows can.
+        values = [getattr(self, f.name) for f in fields(self)]
+        return type(self), tuple(dict(v) if isinstance(v, Mapping) else v for v in values)
 
     def producer(self, name: str) -> Operator | None:
         """The operator that writes a tensor; None for inputs and state inputs."""

@@ -77,7 +77,12 @@ class TFLiteEngine:
         self._set(self._inputs, inputs, "input")
         self._set(self._states_in, states, "state")
         interpreter = self._interpreter
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise FileFormatError(
+                f"{self.where} fails on {self.name}: {str(error).strip()[:200]}; export it again"
+            ) from None
         get = interpreter.get_tensor
         return (
             {name: get(index)[0] for name, index in self._outputs},

@@ -110,6 +110,12 @@ def _compare(
     }
     batch = len(next(iter(inputs.values())))
     length = max(value.shape[1] for value in inputs.values())
+    for name, value in inputs.items():
+        if value.shape[1] not in (1, length):
+            raise UnsupportedError(
+                f"inputs of {value.shape[1]} and of {length} steps ({name} and another) cannot "
+                "advance together; give every input one value per step, of the same steps"
+            )
     inputs = {
         name: np.broadcast_to(value, (batch, length, value.shape[2]))
         for name, value in inputs.items()

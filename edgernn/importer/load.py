@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,12 @@ def _export(torch: Any, model: Module, args: tuple[Any, ...] | None) -> Exported
     try:
         for module in training:
             module.training = False
-        with quiet(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            quiet(),
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
             program: ExportedProgram = torch.export.export(model, args)
     except Exception as error:
         raise UnsupportedError(
@@ -134,6 +140,11 @@ def _read_weights(torch: Any, path: str) -> Mapping[str, Any]:
         raise FileFormatError(f"{path} is neither .safetensors nor .pt nor .pth; save it as one")
     loader = require_safetensors().load_file if suffix == ".safetensors" else None
     try:
+        if loader is None and zipfile.is_zipfile(path):
+            # torch does not look at the checksums of its own format.
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise ValueError("a checksum does not match")
         with quiet():
             state = loader(path) if loader else torch.load(
                 path, map_location="cpu", weights_only=True

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_NAME: Final = 96
+LONG_NAME: Final = 16
 
 
 class Axis:
@@ -146,8 +147,11 @@ class Names:
             count += 1
 
     def value(self, wanted: str) -> str:
-        """A free name for a value, near the wanted one."""
-        wanted = wanted or "v"
+        """A free name for a value, near the wanted one: its end, if it is long.
+
+        A dozen tensors are named after each value, and names are a part of every file.
+        """
+        wanted = sanitize(wanted[-LONG_NAME:]) or "v"
         candidate, count = wanted, 0
         while not self._free(candidate):
             # Without underscores no name can begin with it but itself.

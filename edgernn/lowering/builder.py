@@ -86,6 +86,20 @@ class Builder:
         self.operators.append(Operator("linear", (x,), (name,), matrix))
         return name
 
+    def reachable(self, scale: Scale, x: str, weight: NDArray[Any], moments: Moments) -> Scale:
+        """The scale, or the next wider one at which the product's multipliers are in range.
+
+        An output that stayed near zero during calibration would ask for too fine a scale. What no
+        scale can help is left for `linear` to refuse.
+        """
+        if not np.isfinite(weight).all():
+            return scale
+        wanted = float(self.rounding.scales(weight.astype(np.float64), moments).max())
+        limit = 0.9 * (1 << 15 - SHIFTS[0])
+        while wanted * float(self.scale(x)) / float(scale) > limit and scale.exponent < 40:
+            scale = Scale(scale.mantissa, scale.exponent + 1)
+        return scale
+
     def can_add(self, a: str, b: str, scale: Scale) -> bool:
         """Is the sum of these tensors at this scale the same on every runtime?"""
         operands = [self.tensors[a], self.tensors[b]]

@@ -34,6 +34,7 @@ def linear(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Rang
     """nn.Linear."""
     scale = free_scale(graph, node.name, ranges)
     moments = ranges.moments(node.inputs[0])
+    scale = b.reachable(scale, inputs[0], node.arrays["weight"], moments)
     return b.linear(
         node.name, inputs[0], node.arrays["weight"], node.arrays["bias"], moments, scale
     )

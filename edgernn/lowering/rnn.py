@@ -21,7 +21,9 @@ def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ..
         initial = float(np.abs(carried.initial).max())
         # The two products may be larger than their sum, which they cancel to.
         reach = max(ranges.amplitude(f"{value}.{part}") for part in ("gx", "gh", "a"))
-        gate = hidden_scale = covering_scale(max(HEADROOM * reach, initial))
+        gate = covering_scale(max(HEADROOM * reach, initial))
+        moments = ranges.moments(node.inputs[0])
+        gate = hidden_scale = builder.reachable(gate, x, a["weight_ih"], moments)
     else:
         gate, hidden_scale = GATE, UNIT
     h = builder.state(carried.name, len(carried.initial), hidden_scale, carried.initial)

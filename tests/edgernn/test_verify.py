@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +40,29 @@ def altered(program: Program) -> Program:
     return replace(program, operators=tuple(operators))
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Another file, recorded in the report as if the export had written it."""
+    path.write_bytes(content)
+    report = path.parent / "report.json"
+    recorded = json.loads(report.read_text())
+    recorded["sha256"][path.name] = hashlib.sha256(content).hexdigest()
+    report.write_text(json.dumps(recorded))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.tflite", "model.onnx", "model.sequence.onnx", "model.safetensors"]
+)
+def test_a_file_that_is_not_the_exported_one_is_refused(
+    program: Program, tmp_path: Path, name: str
+) -> None:
+    export(program, tmp_path, verify_steps=20)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 0x10
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=name):
+        verify_folder(tmp_path, steps=10)
+
+
 def test_a_sound_folder_passes_on_every_engine(program: Program, tmp_path: Path) -> None:
     export(program, tmp_path, verify_steps=50)
     result = verify_folder(tmp_path, steps=400, seed=3)
@@ -51,7 +76,7 @@ def test_a_sound_folder_passes_on_every_engine(program: Program, tmp_path: Path)
 def test_a_file_with_another_weight_is_found(program: Program, tmp_path: Path, suffix: str) -> None:
     export(program, tmp_path, verify_steps=50)
     to_bytes = {"tflite": to_tflite, "onnx": to_onnx}[suffix]
-    (tmp_path / f"model.{suffix}").write_bytes(to_bytes(altered(program)))
+    replace_file(tmp_path / f"model.{suffix}", to_bytes(altered(program)))
     result = verify_folder(tmp_path, steps=300)
     assert not result.ok
     (bad,) = [row for row in result.rows if row.differing]
@@ -73,7 +98,7 @@ def test_the_operator_at_fault_is_named(
     monkeypatch.setattr(
         sys.modules[module], name, lambda p, **options: right(altered(p), **options)
     )
-    (tmp_path / f"model.{suffix}").write_bytes(getattr(sys.modules[module], name)(program))
+    replace_file(tmp_path / f"model.{suffix}", getattr(sys.modules[module], name)(program))
     (bad,) = [row for row in verify_folder(tmp_path, steps=300).rows if row.differing]
     assert "operator l1_h_gx (linear)" in bad.first
 
@@ -102,7 +127,7 @@ def test_an_engine_that_is_not_installed_is_listed(
 
 def test_a_damaged_report_or_sample_is_refused(program: Program, tmp_path: Path) -> None:
     export(program, tmp_path, verify_steps=50)
-    (tmp_path / "model.sample.npz").write_bytes(b"PK\x03\x04 no")
+    replace_file(tmp_path / "model.sample.npz", b"PK\x03\x04 no")
     with pytest.raises(FileFormatError, match=r"model\.sample\.npz"):
         verify_folder(tmp_path, steps=10)
     (tmp_path / "model.sample.npz").unlink()

@@ -136,12 +136,16 @@ def test_operands_of_a_sum_are_rounded_alike_for_every_input(factor: float) -> N
     np.testing.assert_array_equal(result["table"], expected)
 
 
-@pytest.mark.parametrize("distance", [-15, -3, -1, 0, 1, 2, 7, 15])
-def test_rescales_are_the_same_bits_for_every_input(distance: int) -> None:
+@pytest.mark.parametrize("mantissas", [(3, 3), (1, 1), (1, 3), (3, 1)])
+@pytest.mark.parametrize("distance", [-13, -3, -1, 0, 1, 2, 7, 13])
+def test_rescales_are_the_same_bits_for_every_input(
+    distance: int, mantissas: tuple[int, int]
+) -> None:
+    result = Scale(mantissas[1], -13 + distance)
     tensors = {
-        "x": Tensor("x", 1, Scale(3, -13)),
-        "r": Tensor("r", 1, Scale(3, -13 + distance)),
-        "p": Tensor("p", 1, Scale(3, -13 + distance)),
+        "x": Tensor("x", 1, Scale(mantissas[0], -13)),
+        "r": Tensor("r", 1, result),
+        "p": Tensor("p", 1, result),
     }
     operators = (Operator("rescale", ("x",), ("r",)), Operator("relu", ("r",), ("p",)))
     program = Program(tensors, ("x",), {"y": "r", "positive": "p"}, (), operators)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +260,16 @@ def test_load_reads_a_file_and_two_runtimes_of_one_program_are_independent(tmp_p
     np.testing.assert_array_equal(other.run_int(x), small().run_int(x))
     with pytest.raises(EdgernnError, match="cannot read"):
         StepRuntime.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+def test_a_copy_goes_on_from_the_same_state_by_itself(
+    copier: Callable[[StepRuntime], StepRuntime],
+) -> None:
+    runtime = StepRuntime(random_program(["gru", "lstm"], [9, 5], 4, seed=3))
+    x = np.random.default_rng(2).integers(-9000, 9000, (30, 4)).astype(np.int16)
+    runtime.run_int(x[:10])
+    twin = copier(runtime)
+    expected = runtime.run_int(x[10:])
+    np.testing.assert_array_equal(twin.run_int(x[10:]), expected)
+    assert all(np.array_equal(v, twin.state[n]) for n, v in runtime.state.items())
