@@ -122,6 +122,10 @@ class Plan(Memory):
         else:
             target = out
         index = self._new(len(out), np.intp)
+        if np.iinfo(np.intp).bits < 64:
+            # A row may lie beyond what a 32-bit index holds; its saturation is the same.
+            for ufunc, limit in ((np.fmin, 2.0**30), (np.fmax, -(2.0**30))):
+                self._call(ufunc, out, self._constant(len(out), limit), out)
         self._copy(out, index)
         self._call(tables.identity().take, index, None, target, "clip")
         for o, m, row in zip(group, matrices, begins, strict=False):
