@@ -48,6 +48,8 @@ test: lint $(OLD_VENV)/.installed
 
 bench: $(BIN)/.installed
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.latency
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks \
+		--benchmark-group-by=param:hidden --benchmark-columns=min,median,iqr,rounds
 
 accuracy: $(BIN)/.installed
 	@test -n "$(DATA)" || { echo "name the data: make accuracy DATA=folder"; exit 2; }
