@@ -4,8 +4,9 @@
     header      JSON: tensor name -> {dtype, shape, data_offsets}, and __metadata__ (text to text)
     the rest    raw little-endian tensors, one after the other, no gaps
 
-__metadata__ holds `format` ("edgernn"), `version`, `program` (JSON: tensors, operators, states)
-and `sha256` over everything else. Source of the layout: https://github.com/huggingface/safetensors.
+__metadata__ holds `format` ("edgernn"), `version`, `program` (JSON: tensors, operators, states) and
+`sha256` over everything else. An operator gives its tensors by their index, or by name.
+Source of the layout: https://github.com/huggingface/safetensors.
 A file can hold no code; every number in it is checked before it is used.
 """
 
@@ -200,13 +201,21 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
             raise ValueError(f"tensor {name[:64]!r} is not {code}")
         return array
 
+    order = list(tensors)
+
+    def resolved(operands: Any) -> tuple[str, ...]:
+        if not isinstance(operands, list):
+            raise ValueError("a list of operands is none")
+        return _names([_at(order, o) if type(o) is int else o for o in operands])
+
     operators = []
-    for kind, inputs, outputs in description["operators"]:
+    for kind, *operands in description["operators"]:
+        inputs, outputs = map(resolved, operands)
         matrix = None
         if kind == "linear":
             parts = {part: take(f"{outputs[0]}.{part}", code) for part, code in _MATRIX.items()}
             matrix = Matrix(**parts)
-        operators.append(Operator(str(kind), _names(inputs), _names(outputs), matrix))
+        operators.append(Operator(str(kind), inputs, outputs, matrix))
     states = []
     for name, before, after in description["states"]:
         key = f"{name}.initial"
@@ -227,6 +236,7 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
 
 
 def _program_json(program: Program) -> str:
+    index = {name: i for i, name in enumerate(program.tensors)}
     return _canonical(
         {
             "tensors": {
@@ -236,7 +246,10 @@ def _program_json(program: Program) -> str:
             "inputs": list(program.inputs),
             "outputs": dict(program.outputs),
             "states": [[s.name, s.input, s.output] for s in program.states],
-            "operators": [[o.kind, list(o.inputs), list(o.outputs)] for o in program.operators],
+            "operators": [
+                [o.kind, [index[n] for n in o.inputs], [index[n] for n in o.outputs]]
+                for o in program.operators
+            ],
             "metadata": dict(program.metadata),
         }
     )
@@ -273,6 +286,12 @@ def _names(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(name, str) for name in values):
         raise ValueError("a list of names is none")
     return tuple(values)
+
+
+def _at(names: list[str], index: int) -> str:
+    if not 0 <= index < len(names):
+        raise ValueError(f"it has no tensor {index}")
+    return names[index]
 
 
 def _integer(value: Any) -> int:

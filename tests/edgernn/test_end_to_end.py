@@ -65,3 +65,28 @@ def test_the_program_is_exact_everywhere_and_close_to_float(
     ours = StepRuntime.load(tmp_path / "model.safetensors").run(x)
     ours = ours if expected.ndim == 3 else ours[:, -1]
     assert np.abs(ours - expected).max() < 0.03 * max(np.abs(expected).max(), 0.1)
+
+
+class Stack(nn.Module):
+    """Separate layers in a list: the shape with the most names for the fewest weights."""
+
+    def __init__(self, cells: list[str]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(getattr(nn, cell)(1, 1, batch_first=True) for cell in cells)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x, _ = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("cells", [["GRU"] * 4, ["LSTM"] * 4, ["GRU", "LSTM", "RNN", "GRU"]])
+def test_the_smallest_deep_models_stay_within_the_size_budget(
+    cells: list[str], tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 6, 1)).astype(np.float32)
+    program = edgernn.quantize(Stack(cells), (torch.from_numpy(x),), calibration=x)
+    edgernn.export(program, tmp_path, verify_steps=30)
+    budget = program.weight_count + 32 * program.row_count + 8192
+    for suffix in ("safetensors", "tflite", "onnx"):
+        assert (tmp_path / f"model.{suffix}").stat().st_size <= budget, suffix
