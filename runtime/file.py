@@ -210,12 +210,12 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
 
     operators = []
     for kind, *operands in description["operators"]:
-        inputs, outputs = map(resolved, operands)
+        reads, writes = map(resolved, operands)
         matrix = None
         if kind == "linear":
-            parts = {part: take(f"{outputs[0]}.{part}", code) for part, code in _MATRIX.items()}
+            parts = {part: take(f"{writes[0]}.{part}", code) for part, code in _MATRIX.items()}
             matrix = Matrix(**parts)
-        operators.append(Operator(str(kind), inputs, outputs, matrix))
+        operators.append(Operator(str(kind), reads, writes, matrix))
     states = []
     for name, before, after in description["states"]:
         key = f"{name}.initial"
