@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.exporters.onnx_graph import OnnxGraph
+from edgernn.exporters.onnx_graph import OnnxGraph, refuse_repeated
 from edgernn.graph import CELLS, Graph, Node
 from edgernn.runtime.errors import UnsupportedError
 
@@ -166,10 +166,5 @@ def _public_names(graph: Graph) -> list[str]:
     names = [*graph.inputs, *(output.name for output in graph.outputs)]
     for state in graph.states:
         names += [f"state_{state.name}", f"state_{state.name}_next"]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UnsupportedError(
-            f"{twice[0]!r} would name two inputs or outputs of the ONNX model; "
-            "rename the input, output or state of the model"
-        )
+    refuse_repeated(names, "model")
     return names

@@ -22,7 +22,6 @@ from edgernn.runtime.program import Program
 from edgernn.streams import Int16Array, Stream, data_streams, random_streams
 
 STEPS: Final = 10_000
-TFLITE_OPS: Final = ("conv_2d", "fully_connected")
 SAMPLE: Final = "model.sample.npz"
 
 Values = Mapping[str, NDArray[np.int16]]
@@ -286,6 +285,8 @@ def _options(folder: Path) -> dict[str, Any]:
 
     The runtimes behind the engines do not check what they load.
     """
+    from edgernn.exporters.tflite import PRODUCTS
+
     options = {"float_io": False, "tflite_op": "conv_2d"}
     path = folder / "report.json"
     if not path.is_file():
@@ -294,7 +295,7 @@ def _options(folder: Path) -> dict[str, Any]:
         report = json.loads(path.read_text())
         options |= {key: report["options"][key] for key in options}
         recorded = {str(name): str(digest) for name, digest in report["sha256"].items()}
-        sound = type(options["float_io"]) is bool and options["tflite_op"] in TFLITE_OPS
+        sound = type(options["float_io"]) is bool and options["tflite_op"] in PRODUCTS
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:

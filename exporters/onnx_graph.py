@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.runtime.errors import MissingExtraError
+from edgernn.runtime.errors import MissingExtraError, UnsupportedError
 
 Shape = tuple[int | str, ...]
 OPSET: Final = 13
@@ -33,6 +33,19 @@ def import_onnx() -> Any:
             "writing ONNX needs the package onnx; install it with: pip install 'edgernn[onnx]'"
         ) from None
     return onnx
+
+
+def refuse_repeated(names: Sequence[str], owner: str) -> None:
+    """UnsupportedError if two inputs or outputs of a model to be written share a name.
+
+    owner: where the user can rename them, "program" or "model".
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UnsupportedError(
+            f"{twice[0]!r} would name two inputs or outputs of the ONNX model; "
+            f"rename the input, output or state of the {owner}"
+        )
 
 
 class OnnxGraph:

@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from edgernn.exporters.onnx_graph import OnnxGraph, Shape
+from edgernn.exporters.onnx_graph import OnnxGraph, Shape, refuse_repeated
 from edgernn.exporters.onnx_ops import Emitter
-from edgernn.runtime.errors import InputError, UnsupportedError
+from edgernn.runtime.errors import InputError
 from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN
 from edgernn.runtime.program import Program, Scale
 from edgernn.runtime.validate import validate
@@ -117,12 +117,7 @@ def _interface(program: Program, expose: Collection[str]) -> tuple[dict[str, str
     names = [*program.inputs, *program.outputs, *exposed]
     for state in program.states:
         names += [f"state_{state.name}", f"state_{state.name}_next"]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UnsupportedError(
-            f"{twice[0]!r} would name two inputs or outputs of the ONNX model; "
-            "rename the input, output or state of the program"
-        )
+    refuse_repeated(names, "program")
     return {**program.outputs, **exposed}, names
 
 

@@ -15,7 +15,6 @@ from edgernn.runtime.plan import Plan
 from edgernn.runtime.program import Program, Tensor
 
 Int16Array = NDArray[np.int16]
-Float32Array = NDArray[np.float32]
 _INT16 = np.dtype(np.int16)
 _empty, _array = np.empty, np.ndarray
 _BATCH = 64
@@ -61,11 +60,7 @@ class StepRuntime:
 
         InputError for NaN, infinity or a wrong size; the state is then as it was.
         """
-        ints = [self._quantize(v, t, s) for v, t, s in zip(*self._three(x), strict=True)]
-        y = self.step_int(*ints)
-        if len(self._out) == 1:
-            return y * self._out_scales[0]
-        return tuple(v * s for v, s in zip(y, self._out_scales, strict=True))
+        return self._dequantized(self.step_int(*self._quantized(x)))
 
     def step_int(self, *x: Int16Array, out: Int16Array | None = None) -> Any:
         """One time step on the raw bits: (F,) int16 -> (O,) int16.
@@ -112,12 +107,7 @@ class StepRuntime:
         A batch (N, T, F) -> (N, T, O) runs N streams, each from the initial state, and leaves the
         runtime's own state as it is.
         """
-        arrays, tensors, scales = self._three(x)
-        ints = [self._quantize(v, t, s) for v, t, s in zip(arrays, tensors, scales, strict=True)]
-        y = self.run_int(*ints)
-        if len(self._out) == 1:
-            return y * self._out_scales[0]
-        return tuple(v * s for v, s in zip(y, self._out_scales, strict=True))
+        return self._dequantized(self.run_int(*self._quantized(x)))
 
     def run_int(self, *x: Int16Array) -> Any:
         """`run` on the raw bits: (T, F) or (N, T, F) int16 -> int16 of the same leading shape."""
@@ -156,14 +146,16 @@ class StepRuntime:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _three(self, x: tuple[Any, ...]) -> tuple[Any, list[Tensor], list[np.float32]]:
+    def _quantized(self, x: tuple[Any, ...]) -> list[Int16Array]:
         if len(x) != len(self._inputs):
             count = len(self._inputs)
             raise InputError(f"this program has {count} inputs, and {len(x)} were given")
-        return x, self._inputs, self._in_scales
+        return [quantize(*three) for three in zip(x, self._inputs, self._in_scales, strict=True)]
 
-    def _quantize(self, value: Any, tensor: Tensor, scale: np.float32) -> Int16Array:
-        return quantize(value, tensor, scale)
+    def _dequantized(self, y: Any) -> Any:
+        if len(self._out) == 1:
+            return y * self._out_scales[0]
+        return tuple(v * s for v, s in zip(y, self._out_scales, strict=True))
 
     def _refuse(self, x: tuple[Any, ...]) -> None:
         if not self._fits(x, ()):

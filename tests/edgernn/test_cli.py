@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from edgernn.calibrate import METHODS
 from edgernn.cli import main
+from edgernn.exporters.tflite import PRODUCTS
+from edgernn.rounding import STRATEGIES
 from edgernn.runtime import StepRuntime
 
 ALL = {
@@ -215,3 +218,14 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
     calls.clear()
     refused(call(*arguments, "--out", tmp_path / "new"), "No space left")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_choices_offered_are_those_there_are() -> None:
+    """They are spelt out in the command line, which must not import what defines them."""
+    options = {o.name: o.type for o in main.commands["export"].params}
+    for name, defined in {
+        "calibration": METHODS,
+        "rounding": STRATEGIES,
+        "tflite_op": PRODUCTS,
+    }.items():
+        assert set(options[name].choices) == set(defined)
