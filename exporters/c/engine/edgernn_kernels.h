@@ -1,0 +1,52 @@
+/* What a model's step is made of: matrix products here, element-wise lanes in edgernn_lanes.h.
+ *
+ * Pointers are never null, sizes are at least 1; a result may lie where an operand lies only if
+ * both begin at the same element.
+ */
+#ifndef EDGERNN_KERNELS_H
+#define EDGERNN_KERNELS_H
+
+#include "edgernn.h"
+#include "edgernn_target.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* rows and columns as the model has them; the constants are padded with zeros to whole groups of
+ * 4 rows and whole blocks. Blocks of a group follow each other, columns / 8 of 8 columns, and for
+ * the rest one more: of 4 columns if at most 4 are left, else of 8. */
+typedef struct {
+    const edgernn_weight_t *weights;
+    const edgernn_rows_t *constants;
+    uint16_t rows;
+    uint16_t columns;
+} edgernn_matrix_t;
+
+typedef struct {
+    const edgernn_weight_t *weights;
+    const edgernn_wide_row_t *constants;
+    uint16_t rows;
+    uint16_t columns;
+} edgernn_wide_matrix_t;
+
+/* y = W x + b */
+void edgernn_linear(const edgernn_matrix_t *matrix, const int16_t *x, int16_t *y);
+/* y = sat(y + W x + b), W x + b rounded to int16 first */
+void edgernn_linear_add(const edgernn_matrix_t *matrix, const int16_t *x, int16_t *y);
+/* The same for sums that may leave 32 bits. */
+void edgernn_linear_wide(const edgernn_wide_matrix_t *matrix, const int16_t *x, int16_t *y);
+void edgernn_linear_wide_add(const edgernn_wide_matrix_t *matrix, const int16_t *x, int16_t *y);
+
+/* 65536 * sigmoid(i / 24), i = 0 .. 256. */
+extern const uint16_t edgernn_sigmoid[257];
+
+/* The sums of a group's 4 rows over `columns` columns, at most 512: a multiple of 8 and then a
+ * rest that is padded as the weights are. Each family has one; the wide product uses it. */
+void edgernn_sum4(const edgernn_weight_t *weights, const int16_t *x, int columns, int32_t sums[4]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,63 @@
+"""Fused loops as C functions; layers of one kind share theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgernn.exporters.c import elements
+from edgernn.exporters.c.identifiers import local_names
+from edgernn.exporters.c.pieces import Vector
+from edgernn.exporters.c.schedule import Loop
+
+
+@dataclass
+class Loops:
+    """The loop functions of a model: those with the same body are one."""
+
+    prefix: str
+    functions: list[str] = field(default_factory=list)
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def function(self, loop: Loop) -> str:
+        """The name of the function that runs this loop; it is written if it is new."""
+        numbered = {v: f"v{i}" for i, v in enumerate(_vectors(loop))}
+        key = "\n".join(self._body(loop, numbered))
+        if key not in self._known:
+            name = f"{self.prefix}_loop_{len(self.functions)}"
+            taken = ("i", "n", *(f"p{i}" for i in range(len(loop.loads) + len(loop.stores))))
+            named = local_names((v.name for v in _vectors(loop)), taken)
+            body = self._body(loop, {v: named[v.name] for v in _vectors(loop)})
+            loads = len(loop.loads)
+            parameters = [f"const int16_t *p{i}" for i in range(loads)]
+            parameters += [f"int16_t *p{loads + i}" for i in range(len(loop.stores))]
+            lines = [
+                f"static void {name}({', '.join(parameters)}, int n)",
+                "{",
+                "    int i;",
+                "    for (i = 0; i < n; i += EDGERNN_LANES) {",
+                *(f"        {line}" for line in body),
+                "    }",
+                "}",
+            ]
+            self.functions.append("\n".join(lines))
+            self._known[key] = name
+        return self._known[key]
+
+    @staticmethod
+    def _body(loop: Loop, names: dict[Vector, str]) -> list[str]:
+        lines = [
+            f"const edgernn_lanes_t {names[vector]} = edgernn_load(p{i}, i, n);"
+            for i, (vector, _) in enumerate(loop.loads)
+        ]
+        for operation in loop.operations:
+            expression = elements.call(operation, names)
+            lines.append(f"const edgernn_lanes_t {names[operation.output]} = {expression};")
+        lines += [
+            f"edgernn_store(p{i}, i, n, {names[vector]});"
+            for i, (vector, _) in enumerate(loop.stores, len(loop.loads))
+        ]
+        return lines
+
+
+def _vectors(loop: Loop) -> list[Vector]:
+    return [*(v for v, _ in loop.loads), *(o.output for o in loop.operations)]
