@@ -57,7 +57,13 @@ def main() -> None:
 @click.option(
     "--calib", metavar="FILE[:KEY]", help="Calibration data, .npz or .npy; needed by --int8."
 )
-@click.option("--out", type=FOLDER, required=True, help="Folder to write.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("build"),
+    show_default=True,
+    help="Folder to write.",
+)
 @click.option(
     "--weights",
     type=FILE,
@@ -73,8 +79,9 @@ def main() -> None:
     "formats",
     default="numpy,tflite,onnx",
     show_default=True,
-    help="Formats, comma-separated.",
+    help="Formats, comma-separated: numpy (always), tflite, onnx, c.",
 )
+@click.option("--name", help="Name of the model in C, prefix of its symbols; default: the file's.")
 @click.option(
     "--calibration",
     type=click.Choice(["minmax", "percentile", "mse"]),
@@ -113,6 +120,7 @@ def export(
     weights: Path | None,
     example: str | None,
     formats: str,
+    name: str | None,
     calibration: Any,
     rounding: str,
     float_io: bool,
@@ -149,6 +157,7 @@ def export(
                 wanted,
                 float_io=float_io,
                 tflite_op=tflite_op,
+                name=_c_name(model) if name is None else name,
                 verify_steps=verify_steps,
                 seed=seed,
                 progress=progress,
@@ -157,6 +166,14 @@ def export(
     if int8:
         _print_rows(report["verification"]["rows"])
         click.echo(f"{verify_steps} steps verified; `edgernn verify {out}` runs more")
+
+
+def _c_name(model: str) -> str:
+    """The C name of a model: from its file, or from the factory that makes it."""
+    from edgernn.exporters.c.identifiers import model_name_of
+
+    factory = model.rpartition(":")[2] if not Path(model).exists() else ""
+    return model_name_of(factory or Path(model).stem)
 
 
 def _import(model: str, weights: Path | None, example: str | None) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -21,7 +22,7 @@ from edgernn.runtime.program import Program
 from edgernn.verify import SAMPLE, require, verify_folder, write_sample
 from edgernn.version import __version__
 
-FORMATS: Final = ("numpy", "tflite", "onnx")
+FORMATS: Final = ("numpy", "tflite", "onnx", "c")
 SHORT_VERIFY: Final = 1_000
 FILES: Final = (
     "model.safetensors",
@@ -32,6 +33,7 @@ FILES: Final = (
     SAMPLE,
     "report.json",
 )
+C_FOLDER: Final = "c"
 
 
 def export(
@@ -41,6 +43,7 @@ def export(
     *,
     float_io: bool = False,
     tflite_op: str = "conv_2d",
+    name: str = "model",
     verify_steps: int = SHORT_VERIFY,
     seed: int = 0,
     progress: Progress | None = None,
@@ -48,9 +51,11 @@ def export(
     """Write model.safetensors, the formats and report.json into a folder; returns the report.
 
     program: from `edgernn.quantize` (then the float reference and a sample of the calibration data
-    are written too) or loaded from a file. formats: of "numpy" (always written), "tflite", "onnx".
+    are written too) or loaded from a file. formats: of "numpy" (always written), "tflite", "onnx"
+    and "c".
     float_io: float32 inputs and outputs in .tflite and .onnx. tflite_op: conv_2d, or
-    fully_connected. verify_steps: steps of the verification that the files must pass.
+    fully_connected. name: of the model in C, a lower-case identifier. verify_steps: steps of the
+    verification that the files must pass.
     All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
     """
     if not isinstance(program, Program):
@@ -71,12 +76,17 @@ def export(
 
         content["model.onnx"] = to_onnx(program, float_io=float_io)
         content["model.sequence.onnx"] = to_onnx_sequence(program)
+    options: dict[str, Any] = {"float_io": float_io, "tflite_op": tflite_op, "seed": seed}
+    if "c" in formats:
+        from edgernn.exporters.c import to_c
+
+        content |= {f"{C_FOLDER}/{file}": data for file, data in to_c(program, name).items()}
+        options["c_name"] = name
     if isinstance(program, Quantized) and program.graph is not None:
         if "onnx" in formats:
             content["model.float.onnx"] = _float_reference(program.graph)
         if program.sample:
             content[SAMPLE] = write_sample(program.sample)
-    options = {"float_io": float_io, "tflite_op": tflite_op, "seed": seed}
     report = _report(program, content, options)
     content["report.json"] = _json(report)
 
@@ -141,10 +151,20 @@ def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]
 
 
 def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _generated_c(directory: Path) -> list[str]:
+    """The C files of an earlier export into this folder, by its report."""
+    try:
+        names = json.loads((directory / "report.json").read_text())["files"]
+        return [str(n) for n in names if re.fullmatch(rf"{C_FOLDER}/(zephyr/)?[\w.]+", str(n))]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []
 
 
 def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> None:
@@ -157,8 +177,10 @@ def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> Non
         for name, data in content.items():
             _write(staging / name, data)
         check(staging)
-        for name in FILES:
+        earlier = _generated_c(directory)
+        for name in dict.fromkeys([*FILES, *earlier, *content]):
             if name in content:
+                (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staging / name, directory / name)
             else:
                 # A file of an earlier export would no longer match.

@@ -1,7 +1,7 @@
 """A state as bytes: what the C step keeps in its struct, so that states move between engines.
 
-    4 bytes     tag, little-endian: the first 32 bits of the sha256 of the program's file
-    per state   int16 little-endian, in the program's order, a 0 after an odd number of them
+4 bytes     tag, little-endian: the first 32 bits of the sha256 of the program's file
+per state   int16 little-endian, in the program's order, a 0 after an odd number of them
 """
 
 from __future__ import annotations

@@ -29,9 +29,7 @@ def _activation(operation: Elementwise) -> tuple[str, list[int]]:
 
 
 def _rescale(operation: Elementwise) -> tuple[str, list[int]]:
-    q, shift = quantize_multiplier(
-        float(operation.inputs[0].scale) / float(operation.output.scale)
-    )
+    q, shift = quantize_multiplier(float(operation.inputs[0].scale) / float(operation.output.scale))
     return "rescale", [q, max(shift, 0), max(-shift, 0)]
 
 

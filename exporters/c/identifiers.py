@@ -8,8 +8,7 @@ from typing import Final
 
 from edgernn.runtime.errors import InputError
 
-_RESERVED: Final = frozenset(
-    """
+_KEYWORDS: Final = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
     char32_t class co_await co_return co_yield compl concept const const_cast consteval constexpr
     constinit continue decltype default delete do double dynamic_cast else enum explicit export
@@ -19,8 +18,8 @@ _RESERVED: Final = frozenset(
     return short signed size_t sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename typeof uint8_t uint16_t uint32_t uint64_t
     union unix unsigned using virtual void volatile wchar_t while xor xor_eq
-    """.split()
-)
+"""
+_RESERVED: Final = frozenset(_KEYWORDS.split())
 
 
 def model_name(name: str) -> str:

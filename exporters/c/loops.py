@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgernn.exporters.c import elements
+from edgernn.exporters.c.actions import Loop
 from edgernn.exporters.c.identifiers import local_names
 from edgernn.exporters.c.pieces import Vector
-from edgernn.exporters.c.schedule import Loop
 
 
 @dataclass

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edgernn.exporters.c import numbers
+from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place
 from edgernn.exporters.c.identifiers import local_names
 from edgernn.exporters.c.loops import Loops
-from edgernn.exporters.c.schedule import Action, Copy, Loop, Multiply, Place, Schedule, schedule
+from edgernn.exporters.c.schedule import Schedule, schedule
 from edgernn.runtime.file import to_bytes
 from edgernn.runtime.program import Program
 from edgernn.runtime.state import state_tag, stored_size
@@ -43,8 +44,10 @@ class Model:
         keys = [("input", n) for n in self.program.inputs]
         keys += [("output", n) for n in self.program.outputs]
         # An input and an output may have one name.
-        texts = [n if ("input", n) not in keys[: i] else f"{n}_out" for i, (_, n) in enumerate(keys)]
-        texts = [t if texts.count(t) == 1 else f"{t}_{k[0]}" for t, k in zip(texts, keys, strict=True)]
+        texts = [n if ("input", n) not in keys[:i] else f"{n}_out" for i, (_, n) in enumerate(keys)]
+        texts = [
+            t if texts.count(t) == 1 else f"{t}_{k[0]}" for t, k in zip(texts, keys, strict=True)
+        ]
         named = local_names(texts, ("state", "scratch"))
         return {key: named[text] for key, text in zip(keys, texts, strict=True)}
 
@@ -111,9 +114,10 @@ class Model:
                 )
         members = ["    uint32_t tag; /* set by reset: which model this state belongs to */"]
         for state in program.states:
-            size = len(state.initial)
-            stored, scale = stored_size(size), program.tensors[state.input].scale
-            note = f"scale {scale}" + (f", {size} used" if stored != size else "")
+            used = len(state.initial)
+            stored = stored_size(used)
+            note = f"scale {program.tensors[state.input].scale}"
+            note += f", {used} used" if stored != used else ""
             members.append(f"    int16_t {self.fields[state.name]}[{stored}]; /* {note} */")
         return _HEADER.format(
             banner=self.banner(),

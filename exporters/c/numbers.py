@@ -22,7 +22,7 @@ def fits_32_bits(matrix: Matrix) -> bool:
 
 def weight_bytes(matrix: Matrix) -> int:
     """Bytes of the stored weights, padding to whole blocks included."""
-    rows, columns = matrix.weight.shape
+    rows, columns = int(matrix.weight.shape[0]), int(matrix.weight.shape[1])
     rest = columns % COLUMNS
     padded = columns - rest + (0 if rest == 0 else NARROW if rest <= NARROW else COLUMNS)
     return -(-rows // ROWS) * ROWS * padded

@@ -8,6 +8,7 @@ and all of a cell's operators run over the same hidden units.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from edgernn.runtime.program import Operator, Program, Scale
@@ -113,7 +114,7 @@ class _Cutter:
 
     def _parts(self, tensor: str) -> list[tuple[int, int]]:
         bounds = [0, *sorted(self.cuts[tensor]), self.program.tensors[tensor].size]
-        return list(zip(bounds, bounds[1:], strict=False))
+        return list(pairwise(bounds))
 
     def _find_cuts(self) -> None:
         """Let cuts travel until nothing changes; every tensor ends with all it must have."""

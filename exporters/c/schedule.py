@@ -1,62 +1,20 @@
-"""From a program to what the C step does, in order: matrix products, fused loops, copies.
+"""From a program to what the C step does: every vector gets its place, then come the actions.
 
-- A sum of two matrix products is formed by the second of them, in the memory of the first.
-- An element-wise operator joins the earliest loop of its size that its operands allow; what only
-  that loop reads never reaches memory.
-- A next state replaces the state as soon as nothing reads the old one any more.
+A next state replaces the state as soon as nothing reads the old one any more; outputs are computed
+where the caller wants them; what only one loop reads never reaches memory.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from edgernn.exporters.c.pieces import Elementwise, Pieces, Product, Vector, cut
+from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place
+from edgernn.exporters.c.fusion import Item, Order
+from edgernn.exporters.c.pieces import Product, Vector, cut
 from edgernn.exporters.c.scratch import Unit, allocate
 from edgernn.runtime.program import Matrix, Program
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a vector lies: in an input, a state, an output (by name) or the scratch arena."""
-
-    area: str
-    name: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class Copy:
-    """size int16 from one place to another."""
-
-    size: int
-    source: Place
-    target: Place
-
-
-@dataclass(frozen=True, eq=False)
-class Multiply:
-    """target = W x + b, or target += W x + b. name: the program's operator, for a comment."""
-
-    name: str
-    matrix: Matrix
-    source: Place
-    target: Place
-    add: bool
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Element-wise operators over `size` elements; loads first, stores last."""
-
-    size: int
-    operations: tuple[Elementwise, ...]
-    loads: tuple[tuple[Vector, Place], ...]
-    stores: tuple[tuple[Vector, Place], ...]
-
-
-Action = Multiply | Loop | Copy
 
 
 @dataclass(frozen=True)
@@ -69,40 +27,24 @@ class Schedule:
 
 def schedule(program: Program) -> Schedule:
     """Order the work of a step and give every vector its place."""
-    return _Scheduler(program, cut(program)).result()
-
-
-@dataclass
-class _Item:
-    """A product, or a loop that operators join, while the schedule is under construction."""
-
-    product: Product | None = None
-    size: int = 0
-    operations: list[Elementwise] = field(default_factory=list)
+    return _Scheduler(program).result()
 
 
 class _Scheduler:
-    def __init__(self, program: Program, pieces: Pieces) -> None:
-        self.program, self.vectors = program, pieces.vectors
-        self.kept = {
-            v
-            for name in (*program.outputs.values(), *(s.output for s in program.states))
-            for v in self.vectors[name]
-        }
-        operations = self._without_idle(pieces.operations)
-        # A product's vector -> the sum that it is part of; the parts that are added, not stored.
-        self.sum_of: dict[Vector, Vector] = {}
-        self.added: set[Vector] = set()
-        operations = self._with_sums(operations)
-        self.items = self._fused(operations)
-        self.written: dict[Vector, int] = {}
-        self.reads: dict[Vector, list[int]] = defaultdict(list)
-        self._note_uses()
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.order = Order(program, cut(program))
+        self.vectors, self.items = self.order.vectors, self.order.items
+        self.written, self.reads = self.order.written, self.order.reads
         self.places: dict[Vector, Place] = {}
+        # Copies before and after the rest, and stores beside those of a vector's own place.
         self.first: list[Copy] = []
         self.last: list[tuple[Vector, Place]] = []
         self.extra: dict[int, list[tuple[Vector, Place]]] = defaultdict(list)
+        # Product -> what must be copied together for it; states that are held till the end.
         self.gathered: dict[int, Unit] = {}
+        self.held: dict[Vector, Unit] = {}
+        self.offsets: dict[Unit, int] = {}
 
     def result(self) -> Schedule:
         self._give_places()
@@ -116,101 +58,6 @@ class _Scheduler:
         actions += self._final_copies()
         return Schedule(tuple(actions), size)
 
-    # -- what is computed, and when -------------------------------------------------------------
-
-    def _without_idle(
-        self, operations: tuple[Elementwise | Product, ...]
-    ) -> list[Elementwise | Product]:
-        """Leave out what no output and no state depends on."""
-        needed, result = set(self.kept), []
-        for operation in reversed(operations):
-            outputs, inputs = self._operands(operation)
-            if not needed.isdisjoint(outputs):
-                needed.update(inputs)
-                result.append(operation)
-        self.needed = needed
-        return result[::-1]
-
-    def _operands(
-        self, operation: Elementwise | Product
-    ) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
-        if isinstance(operation, Product):
-            return operation.outputs, self.vectors[operation.operator.inputs[0]]
-        return (operation.output,), operation.inputs
-
-    def _with_sums(
-        self, operations: list[Elementwise | Product]
-    ) -> list[Elementwise | Product]:
-        """Take out the sums that a product can form on its way to memory."""
-        readers: dict[Vector, int] = defaultdict(int)
-        rank: dict[Vector, tuple[int, int]] = {}
-        for index, operation in enumerate(operations):
-            outputs, inputs = self._operands(operation)
-            for vector in inputs:
-                readers[vector] += 1
-            if isinstance(operation, Product):
-                rank |= {vector: (index, i) for i, vector in enumerate(outputs)}
-        result: list[Elementwise | Product] = []
-        for operation in operations:
-            if isinstance(operation, Elementwise) and operation.kind == "add":
-                output = operation.output
-                a, b = sorted(operation.inputs, key=lambda v: rank.get(v, (-1, 0)))
-                free = a != b and all(
-                    v in rank and readers[v] == 1 and v not in self.kept for v in (a, b)
-                )
-                # b itself must be a plain product: a sum cannot be added to another one.
-                plain = b not in self.sum_of.values()
-                if free and plain and a.scale == b.scale == output.scale:
-                    for part in [v for v, whole in self.sum_of.items() if whole == a]:
-                        self.sum_of[part] = output
-                    self.sum_of[a] = self.sum_of[b] = output
-                    self.added.add(b)
-                    rank[output] = rank[b]
-                    continue
-            result.append(operation)
-        return result
-
-    def _fused(self, operations: list[Elementwise | Product]) -> list[_Item]:
-        """Join element-wise operators into loops, each as early as its operands allow."""
-        items: list[_Item] = []
-        ready: dict[Vector, int] = {}
-        for operation in operations:
-            if isinstance(operation, Product):
-                index = len(items)
-                items.append(_Item(product=operation))
-                # A sum is ready when its last part is.
-                ready |= {self.sum_of.get(v, v): index for v in operation.outputs}
-                continue
-            size = operation.output.size
-            earliest = max((ready.get(v, -1) for v in operation.inputs), default=-1)
-            index = next(
-                (
-                    i
-                    for i in range(max(earliest, 0), len(items))
-                    if items[i].product is None and items[i].size == size
-                ),
-                len(items),
-            )
-            if index == len(items):
-                items.append(_Item(size=size))
-            items[index].operations.append(operation)
-            ready[operation.output] = index
-        return items
-
-    def _note_uses(self) -> None:
-        for index, item in enumerate(self.items):
-            if item.product is not None:
-                for vector in self.vectors[item.product.operator.inputs[0]]:
-                    self.reads[vector].append(index)
-                for vector in item.product.outputs:
-                    self.written.setdefault(self.sum_of.get(vector, vector), index)
-                    # Adding to a sum reads it.
-                    self.reads[self.sum_of.get(vector, vector)].append(index)
-            for operation in item.operations:
-                self.written[operation.output] = index
-                for vector in operation.inputs:
-                    self.reads[vector].append(index)
-
     # -- where everything lies ------------------------------------------------------------------
 
     def _give_places(self) -> None:
@@ -223,9 +70,7 @@ class _Scheduler:
             for name, tensor in names.items():
                 self.places |= self._row(area, name, tensor)
         # Old values that are still wanted when the step ends.
-        late = {
-            v for s in program.states for v in self.vectors[s.output] if v not in self.written
-        }
+        late = {v for s in program.states for v in self.vectors[s.output] if v not in self.written}
         for state in program.states:
             row = self._row("state", state.name, state.input)
             pairs = zip(self.vectors[state.output], row.items(), strict=True)
@@ -284,7 +129,10 @@ class _Scheduler:
         def homeless(vector: Vector) -> bool:
             if vector in self.places or vector not in lifetime:
                 return False
-            if vector not in self.needed and self.items[lifetime[vector][0]].product is not None:
+            if (
+                vector not in self.order.needed
+                and self.items[lifetime[vector][0]].product is not None
+            ):
                 return False
             begin, until = lifetime[vector]
             return until > begin or self.items[begin].product is not None
@@ -303,7 +151,9 @@ class _Scheduler:
         for item in self.items:
             if item.product is not None:
                 stored = [
-                    self.sum_of.get(v, v) for v in item.product.outputs if v not in self.added
+                    self.order.sum_of.get(v, v)
+                    for v in item.product.outputs
+                    if v not in self.order.added
                 ]
                 row = [v for v in stored if homeless(v) and v not in placed]
                 if row:
@@ -372,8 +222,8 @@ class _Scheduler:
         runs: list[tuple[int, int, Place, bool]] = []
         begin = 0
         for vector in product.outputs:
-            end, add = begin + vector.size, vector in self.added
-            place = self.places.get(self.sum_of.get(vector, vector))
+            end, add = begin + vector.size, vector in self.order.added
+            place = self.places.get(self.order.sum_of.get(vector, vector))
             if place is not None:
                 run = runs[-1] if runs else None
                 if run is not None and run[1] == begin and run[3] == add:
@@ -387,21 +237,21 @@ class _Scheduler:
             begin = end
         for begin, end, place, add in runs:
             m = op.matrix
-            part = Matrix(*(a[begin:end] for a in (m.weight, m.bias, m.multiplier, m.shift)))
+            part = Matrix(
+                m.weight[begin:end], m.bias[begin:end], m.multiplier[begin:end], m.shift[begin:end]
+            )
             name = op.name if (begin, end) == (0, len(m.bias)) else f"{op.name}[{begin}:{end}]"
             actions.append(Multiply(name, part, source, place, add))
         return actions
 
-    def _loop(self, index: int, item: _Item) -> Loop:
+    def _loop(self, index: int, item: Item) -> Loop:
         computed = {operation.output for operation in item.operations}
         read = dict.fromkeys(v for operation in item.operations for v in operation.inputs)
         loads = tuple((v, self.places[v]) for v in read if v not in computed)
         stores = [(v, self.places[v]) for v in computed if v in self.places]
         order = [operation.output for operation in item.operations]
         stores.sort(key=lambda pair: order.index(pair[0]))
-        return Loop(
-            item.size, tuple(item.operations), loads, (*stores, *self.extra[index])
-        )
+        return Loop(item.size, tuple(item.operations), loads, (*stores, *self.extra[index]))
 
     def _final_copies(self) -> list[Action]:
         """Next states that could not be written in place, all read before one is written."""
@@ -412,9 +262,7 @@ class _Scheduler:
         for vector, place in self.last:
             held = self.held.get(vector)
             source = (
-                self.places[vector]
-                if held is None
-                else Place("scratch", "", self.offsets[held])
+                self.places[vector] if held is None else Place("scratch", "", self.offsets[held])
             )
             actions.append(Copy(vector.size, source, place))
         return actions
