@@ -1,5 +1,6 @@
 # make demo   everything in one go: install, train, export --int8, verify, compare with float
 # make test   lint, types and all tests, the second environment with tflite-runtime included
+# make toolchain  cross compilers and emulators for the tests of the exported C; make test calls it
 # make bench  step latency against the other engines;  make accuracy DATA=folder  float against int8
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ OLD_PYTHON := $(firstword $(foreach p,$(PYTHON) python3.11 python3.10,$(if $(she
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DATA ?=
 
-.PHONY: demo test lint bench accuracy clean
+.PHONY: demo test lint toolchain bench accuracy clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,7 +43,11 @@ lint: $(BIN)/.installed
 	$(BIN)/python tools/typing_layout.py
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml edgernn
 
-test: lint $(OLD_VENV)/.installed
+# Cross compilers and emulators; says what it cannot have, whose tests are then skipped.
+toolchain:
+	@firmware_tests/toolchain.sh
+
+test: lint toolchain $(OLD_VENV)/.installed
 	EDGERNN_TFLITE_RUNTIME_PYTHON=$(if $(OLD_PYTHON),$(CURDIR)/$(OLD_VENV)/bin/python) \
 		OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 

@@ -1,0 +1,8 @@
+/* The firmware that does nothing. */
+#include "memory.h"
+
+int main(void)
+{
+    for (;;) {
+    }
+}
