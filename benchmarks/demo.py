@@ -23,8 +23,8 @@ from benchmarks.timing import microseconds
 from edgernn.console import table
 from edgernn.engines.onnx import FloatOnnx, OnnxEngine
 from edgernn.engines.tflite import TFLiteEngine
+from edgernn.folder import verify_folder
 from edgernn.runtime import StepRuntime
-from edgernn.verify import verify_folder
 
 BUILD = Path("build") / "demo"
 SEED, EPOCHS, HIDDEN = 0, 60, 32

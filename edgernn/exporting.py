@@ -13,13 +13,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+from edgernn.folder import C_FOLDER, verify_folder
 from edgernn.graph import Graph
 from edgernn.progress import Progress
 from edgernn.quantization import Quantized
 from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.file import to_bytes
 from edgernn.runtime.program import Program
-from edgernn.verify import SAMPLE, require, verify_folder, write_sample
+from edgernn.sample import SAMPLE, write_sample
+from edgernn.verify import require
 from edgernn.version import __version__
 
 FORMATS: Final = ("numpy", "tflite", "onnx", "c")
@@ -33,7 +35,6 @@ FILES: Final = (
     SAMPLE,
     "report.json",
 )
-C_FOLDER: Final = "c"
 
 
 def export(
@@ -162,7 +163,8 @@ def _generated_c(directory: Path) -> list[str]:
     """The C files of an earlier export into this folder, by its report."""
     try:
         names = json.loads((directory / "report.json").read_text())["files"]
-        return [str(n) for n in names if re.fullmatch(rf"{C_FOLDER}/(zephyr/)?[\w.]+", str(n))]
+        ours = re.compile(rf"{C_FOLDER}/(zephyr/|examples/stream/)?[\w.]+")
+        return [str(n) for n in names if ours.fullmatch(str(n))]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,17 +10,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.distance import Distance, measure_distance
+from edgernn.distance import Distance
 from edgernn.progress import Progress
 from edgernn.runtime.engine import StepRuntime
-from edgernn.runtime.errors import EdgernnError, FileFormatError, MismatchError, MissingExtraError
-from edgernn.runtime.file import load_program
+from edgernn.runtime.errors import EdgernnError, MismatchError
 from edgernn.runtime.operators import evaluate_step
 from edgernn.runtime.program import Program
-from edgernn.streams import Int16Array, Stream, data_streams, random_streams
+from edgernn.streams import Int16Array, Stream
 
 STEPS: Final = 10_000
-SAMPLE: Final = "model.sample.npz"
 
 Values = Mapping[str, NDArray[np.int16]]
 
@@ -79,72 +75,6 @@ class PlainEngine:
         values = evaluate_step(self._program, *wide)
         outputs = {k: values[v].astype(np.int16) for k, v in self._program.outputs.items()}
         return outputs, {s.name: values[s.output].astype(np.int16) for s in self._program.states}
-
-
-class FloatEdges:
-    """An engine exported with float32 inputs and outputs, seen as an int16 one."""
-
-    def __init__(self, engine: Engine, program: Program) -> None:
-        self.name, self._engine = f"{engine.name}, float edges", engine
-        self._in = {n: float(program.tensors[n].scale) for n in program.inputs}
-        self._out = {n: float(program.tensors[t].scale) for n, t in program.outputs.items()}
-
-    def step(self, inputs: Values, states: Values) -> tuple[Values, Values]:
-        floats: Any = {n: (v * self._in[n]).astype(np.float32) for n, v in inputs.items()}
-        outputs, following = self._engine.step(floats, states)
-        return {
-            n: (v.astype(np.float64) / self._out[n]).astype(np.int16) for n, v in outputs.items()
-        }, following
-
-
-def verify_folder(
-    folder: Path,
-    steps: int = STEPS,
-    seed: int = 0,
-    progress: Progress | None = None,
-    sample: list[dict[str, NDArray[np.float32]]] | None = None,
-) -> Verification:
-    """Verify an exported folder: every file in it whose engine is installed.
-
-    sample: float sequences to use beside the random streams; by default those of the folder.
-    FileFormatError if the folder holds no sound program.
-    """
-    if not (folder / "model.safetensors").is_file():
-        raise FileFormatError(
-            f"{folder} holds no model.safetensors; write one with `edgernn export --int8`"
-        )
-    options = _options(folder)
-    program = load_program(folder / "model.safetensors")
-    if sample is None:
-        sample = read_sample(folder / SAMPLE, program)
-    engines: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None)]
-    skipped: list[Row] = []
-    for suffix in ("tflite", "onnx"):
-        path = folder / f"model.{suffix}"
-        if not path.is_file():
-            skipped.append(Row(suffix, note=f"no {path.name} in this folder"))
-            continue
-        try:
-            engine = _load(suffix, path, program)
-        except MissingExtraError as error:
-            skipped.append(Row(suffix, note=str(error)))
-            continue
-        engines.append((FloatEdges(engine, program) if options["float_io"] else engine, path))
-    streams = data_streams(program, sample, steps // 2)
-    streams += random_streams(program, steps - sum(s.steps for s in streams), seed)
-    result = verify(program, engines, streams, options, progress)
-    result.rows += skipped
-    floats = folder / "model.float.onnx"
-    if not sample:
-        result.distance_note = f"no {SAMPLE} to measure the distance from float on"
-    elif not floats.is_file():
-        result.distance_note = "no model.float.onnx to measure the distance from float with"
-    else:
-        try:
-            result.distance = measure_distance(program, floats, sample, steps)
-        except MissingExtraError as error:
-            result.distance_note = str(error)
-    return result
 
 
 def verify(
@@ -246,7 +176,7 @@ def _operator_at_fault(
     names = [name for op in program.operators for name in op.outputs]
     try:
         content = _exposed(path.suffix, program, names, options)
-        values, _ = _load(path.suffix[1:], content, program).step(inputs, states)
+        values, _ = load_engine(path.suffix[1:], content, program).step(inputs, states)
     except EdgernnError as error:
         return f" (operator not found: {error})"
     wide = [{k: v.astype(np.int64) for k, v in group.items()} for group in (inputs, states)]
@@ -270,7 +200,8 @@ def _exposed(
     return to_onnx(program, expose=names)
 
 
-def _load(suffix: str, content: bytes | Path, program: Program) -> Engine:
+def load_engine(suffix: str, content: bytes | Path, program: Program) -> Engine:
+    """The engine of a .tflite or .onnx file, or of its content. suffix: "tflite" or "onnx"."""
     if suffix == "tflite":
         from edgernn.engines.tflite import TFLiteEngine
 
@@ -278,56 +209,3 @@ def _load(suffix: str, content: bytes | Path, program: Program) -> Engine:
     from edgernn.engines.onnx import OnnxEngine
 
     return OnnxEngine(content, program)
-
-
-def _options(folder: Path) -> dict[str, Any]:
-    """The export options that report.json records; every file must be the one it records.
-
-    The runtimes behind the engines do not check what they load.
-    """
-    from edgernn.exporters.tflite import PRODUCTS
-
-    options = {"float_io": False, "tflite_op": "conv_2d"}
-    path = folder / "report.json"
-    if not path.is_file():
-        return options
-    try:
-        report = json.loads(path.read_text())
-        options |= {key: report["options"][key] for key in options}
-        recorded = {str(name): str(digest) for name, digest in report["sha256"].items()}
-        sound = type(options["float_io"]) is bool and options["tflite_op"] in PRODUCTS
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
-        raise FileFormatError(f"{path} is damaged; export the program again")
-    for name, digest in recorded.items():
-        file = folder / Path(name).name
-        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise FileFormatError(
-                f"{file} is damaged or another one: its checksum is not that of {path.name}; "
-                "export the program again"
-            )
-    return options
-
-
-def write_sample(sequences: list[dict[str, NDArray[np.float32]]]) -> bytes:
-    """Sequences as .npz content: arrays <input>_<i>."""
-    import io
-
-    stream = io.BytesIO()
-    arrays = {f"{n}_{i}": v for i, s in enumerate(sequences) for n, v in s.items()}
-    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    return stream.getvalue()
-
-
-def read_sample(path: Path, program: Program) -> list[dict[str, NDArray[np.float32]]]:
-    """The sequences of a sample file; none if there is no such file."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            count = len(data.files) // len(program.inputs)
-            return [{n: data[f"{n}_{i}"] for n in program.inputs} for i in range(count)]
-    except Exception as error:
-        # A damaged zip raises what zipfile, zlib and numpy please.
-        raise FileFormatError(f"{path} is damaged ({type(error).__name__}); export again") from None

@@ -14,11 +14,12 @@ import pytest
 from edgernn.exporters.onnx_step import to_onnx
 from edgernn.exporters.tflite import to_tflite
 from edgernn.exporting import export
+from edgernn.folder import verify_folder
 from edgernn.runtime import Program
 from edgernn.runtime.errors import FileFormatError, InputError, MismatchError
 from edgernn.runtime.program import Matrix
 from edgernn.streams import random_streams
-from edgernn.verify import require, verify_folder
+from edgernn.verify import require
 from tests.programs import random_program
 
 

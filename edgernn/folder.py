@@ -1,0 +1,168 @@
+"""An exported folder: which engines its files are for, and whether they are still sound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.distance import measure_distance
+from edgernn.progress import Progress
+from edgernn.runtime.errors import FileFormatError, MissingExtraError
+from edgernn.runtime.file import load_program
+from edgernn.runtime.program import Program
+from edgernn.sample import SAMPLE, read_sample
+from edgernn.streams import data_streams, random_streams
+from edgernn.verify import (
+    STEPS,
+    Engine,
+    PlainEngine,
+    Row,
+    Values,
+    Verification,
+    load_engine,
+    verify,
+)
+
+C_FOLDER: Final = "c"
+
+
+class FloatEdges:
+    """An engine exported with float32 inputs and outputs, seen as an int16 one."""
+
+    def __init__(self, engine: Engine, program: Program) -> None:
+        self.name, self._engine = f"{engine.name}, float edges", engine
+        self._in = {n: float(program.tensors[n].scale) for n in program.inputs}
+        self._out = {n: float(program.tensors[t].scale) for n, t in program.outputs.items()}
+
+    def step(self, inputs: Values, states: Values) -> tuple[Values, Values]:
+        floats: Any = {n: (v * self._in[n]).astype(np.float32) for n, v in inputs.items()}
+        outputs, following = self._engine.step(floats, states)
+        return {
+            n: (v.astype(np.float64) / self._out[n]).astype(np.int16) for n, v in outputs.items()
+        }, following
+
+
+def verify_folder(
+    folder: Path,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: Progress | None = None,
+    sample: list[dict[str, NDArray[np.float32]]] | None = None,
+) -> Verification:
+    """Verify an exported folder: every file in it whose engine is installed.
+
+    sample: float sequences to use beside the random streams; by default those of the folder.
+    FileFormatError if the folder holds no sound program.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise FileFormatError(
+            f"{folder} holds no model.safetensors; write one with `edgernn export --int8`"
+        )
+    options = _options(folder)
+    program = load_program(folder / "model.safetensors")
+    if sample is None:
+        sample = read_sample(folder / SAMPLE, program)
+    engines: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None)]
+    skipped: list[Row] = []
+    for suffix in ("tflite", "onnx"):
+        path = folder / f"model.{suffix}"
+        if not path.is_file():
+            skipped.append(Row(suffix, note=f"no {path.name} in this folder"))
+            continue
+        try:
+            engine = load_engine(suffix, path, program)
+        except MissingExtraError as error:
+            skipped.append(Row(suffix, note=str(error)))
+            continue
+        engines.append((FloatEdges(engine, program) if options["float_io"] else engine, path))
+    if (folder / C_FOLDER).is_dir():
+        try:
+            engines += [(engine, None) for engine in _c_engines(folder, program, options)]
+        except MissingExtraError as error:
+            skipped.append(Row("c", note=str(error)))
+    streams = data_streams(program, sample, steps // 2)
+    streams += random_streams(program, steps - sum(s.steps for s in streams), seed)
+    result = verify(program, engines, streams, options, progress)
+    result.rows += skipped
+    floats = folder / "model.float.onnx"
+    if not sample:
+        result.distance_note = f"no {SAMPLE} to measure the distance from float on"
+    elif not floats.is_file():
+        result.distance_note = "no model.float.onnx to measure the distance from float with"
+    else:
+        try:
+            result.distance = measure_distance(program, floats, sample, steps)
+        except MissingExtraError as error:
+            result.distance_note = str(error)
+    return result
+
+
+def _c_engines(folder: Path, program: Program, options: Mapping[str, Any]) -> list[Engine]:
+    """The exported C, compiled here: plain, and with the kernels of this processor.
+
+    A file from outside must not run, not even compiled first: what is compiled is what the program
+    exports to, and the folder must hold exactly that. The example is the user's to change.
+    """
+    from edgernn.engines.native import PORTABLE, CEngine
+    from edgernn.exporters.c import to_c
+    from edgernn.native.compiler import Compiler
+
+    name = options.get("c_name")
+    if not isinstance(name, str):
+        raise FileFormatError(f"{folder} does not say how its C was named; export it again")
+    files = to_c(program, name)
+    for file, content in files.items():
+        path = folder / C_FOLDER / file
+        if path.suffix not in (".c", ".h") or "example" in file:
+            continue
+        if not path.is_file() or path.read_bytes() != content:
+            raise FileFormatError(
+                f"{path} is missing, changed or of another version of edgernn: it is not what "
+                "this program exports to; export it again"
+            )
+    engines: list[Engine] = [CEngine(program, files, PORTABLE)]
+    native = CEngine(program, files, Compiler().native_flags())
+    if native.kernels != "portable":
+        engines.append(native)
+    return engines
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    """The export options that report.json records; every file must be the one it records.
+
+    The runtimes behind the engines do not check what they load. Of C, `_c_engines` takes care.
+    """
+    from edgernn.exporters.tflite import PRODUCTS
+
+    options: dict[str, Any] = {"float_io": False, "tflite_op": "conv_2d"}
+    path = folder / "report.json"
+    if not path.is_file():
+        return options
+    try:
+        report = json.loads(path.read_text())
+        options |= {key: report["options"][key] for key in options}
+        options["c_name"] = report["options"].get("c_name")
+        recorded = {str(name): str(digest) for name, digest in report["sha256"].items()}
+        sound = type(options["float_io"]) is bool and options["tflite_op"] in PRODUCTS
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise FileFormatError(f"{path} is damaged; export the program again")
+    for name, digest in recorded.items():
+        file = folder / Path(name).name
+        if (
+            "/" not in name
+            and file.is_file()
+            and hashlib.sha256(file.read_bytes()).hexdigest() != digest
+        ):
+            raise FileFormatError(
+                f"{file} is damaged or another one: its checksum is not that of {path.name}; "
+                "export the program again"
+            )
+    return options
