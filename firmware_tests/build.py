@@ -101,13 +101,18 @@ def build(
     image = Image(board, tuple(models), folder, flags, objects)
     engine = "edgernn.c" in sources
     (folder / "models.h").write_text(_harness_header(models, engine), encoding="ascii")
+    (folder / "memory.ld").write_text(memory_script(board), encoding="ascii")
+    link(image, "harness", ("harness.c", "semihosting.c"), image.objects, "-DHARNESS")
+    return image
+
+
+def memory_script(board: Board) -> str:
+    """memory.ld: where a board has its memory."""
     memory = "".join(
         f"  {name} : ORIGIN = {part.origin:#x}, LENGTH = {part.length:#x}\n"
         for name, part in (("FLASH", board.flash), ("RAM", board.ram))
     )
-    (folder / "memory.ld").write_text(f"MEMORY\n{{\n{memory}}}\n", encoding="ascii")
-    link(image, "harness", ("harness.c", "semihosting.c"), image.objects, "-DHARNESS")
-    return image
+    return f"MEMORY\n{{\n{memory}}}\n"
 
 
 def link(image: Image, name: str, main: Sequence[str], objects: Sequence[str], *extra: str) -> Path:

@@ -27,6 +27,8 @@ missing() {
     have qemu-system-riscv32 || echo "qemu-system-misc qemu-system-riscv?"
     have qemu-aarch64-static || echo qemu-user-static
     have clang || echo clang
+    have cmake || echo cmake
+    have ninja || echo ninja-build
     fuzzes || echo "libclang-rt-dev?"
     have aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu
     found aarch64-linux-gnu-gcc libc.a || echo libc6-dev-arm64-cross
