@@ -29,6 +29,7 @@ missing() {
     have clang || echo clang
     have cmake || echo cmake
     have ninja || echo ninja-build
+    have arduino-builder || echo "arduino-builder?"
     fuzzes || echo "libclang-rt-dev?"
     have aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu
     found aarch64-linux-gnu-gcc libc.a || echo libc6-dev-arm64-cross

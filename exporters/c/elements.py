@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgernn.exporters.c.pieces import Elementwise, Vector
 from edgernn.runtime.activation import input_multiplier
 from edgernn.runtime.fixedpoint import quantize_multiplier
 
 
-def call(operation: Elementwise, names: Mapping[Vector, str]) -> str:
-    """The C expression of an operator, `names` giving the variable of each operand."""
+def call(
+    operation: Elementwise, names: Mapping[Vector, str], gates: Collection[Vector] = ()
+) -> str:
+    """The C expression of an operator, `names` giving the variable of each operand.
+
+    gates: vectors that are known to be in 0 .. 32767.
+    """
     operands = [names[v] for v in operation.inputs]
     function, constants = _FUNCTIONS[operation.kind](operation)
+    if operation.kind == "mul" and not set(operation.inputs).isdisjoint(gates):
+        swapped = operation.inputs[0] not in gates
+        function = "mul_gate_swapped" if swapped else "mul_gate"
     if function.endswith("_swapped"):
         function, operands = function.removesuffix("_swapped"), operands[::-1]
     return f"edgernn_{function}({', '.join([*operands, *map(str, constants)])})"
@@ -30,6 +38,9 @@ def _activation(operation: Elementwise) -> tuple[str, list[int]]:
 
 def _rescale(operation: Elementwise) -> tuple[str, list[int]]:
     q, shift = quantize_multiplier(float(operation.inputs[0].scale) / float(operation.output.scale))
+    if shift == 16:
+        # 2^15 itself, for which kernels have no bit left; every number but 0 saturates here too.
+        q, shift = (1 << 31) - 1, 15
     return "rescale", [q, max(shift, 0), max(-shift, 0)]
 
 

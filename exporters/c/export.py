@@ -1,12 +1,16 @@
-"""A program as a folder of C: the model, and the engine beside it."""
+"""A program as a folder of C: the model, the engine, and what build systems want beside them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
+from edgernn.exporters.c.header import header
 from edgernn.exporters.c.identifiers import model_name
 from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.project import project_files
+from edgernn.exporters.c.source import source
 from edgernn.runtime.program import Program
 from edgernn.runtime.validate import validate
 
@@ -14,7 +18,8 @@ ENGINE: Final = Path(__file__).parent / "engine"
 
 
 def to_c(program: Program, name: str = "model") -> dict[str, bytes]:
-    """File name -> content: <name>.h, <name>.c and the engine, C99, for any compiler.
+    """File name -> content: <name>.h and <name>.c, the engine, C99 for any compiler, an example,
+    and the project files of CMake, Arduino, ESP-IDF and Zephyr, some of them in folders.
 
     name: prefix of every symbol, a lower-case C identifier. Equal programs give equal bytes.
     Raises InputError for a name that cannot be one; FileFormatError for a program that is not
@@ -22,7 +27,14 @@ def to_c(program: Program, name: str = "model") -> dict[str, bytes]:
     """
     validate(program)
     model = Model(program, model_name(name))
-    files = {f"{name}.h": model.header().encode(), f"{name}.c": model.source().encode()}
-    for path in sorted(ENGINE.iterdir()):
-        files[path.name] = path.read_bytes()
-    return files
+    engine = {path.name: path.read_bytes() for path in sorted(ENGINE.iterdir())}
+    version = _version(engine["edgernn.h"].decode())
+    files = {f"{name}.h": header(model, version), f"{name}.c": source(model, version)}
+    files |= project_files(model, version, [file for file in engine if file.endswith(".c")])
+    return {file: text.encode() for file, text in files.items()} | engine
+
+
+def _version(text: str) -> str:
+    found = re.search(r'#define EDGERNN_VERSION "([^"]+)"', text)
+    assert found is not None
+    return found[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from edgernn.exporters.c import elements
 from edgernn.exporters.c.actions import Loop
 from edgernn.exporters.c.identifiers import local_names
+from edgernn.exporters.c.layout import fill
 from edgernn.exporters.c.pieces import Vector
 
 
@@ -20,44 +21,57 @@ class Loops:
 
     def function(self, loop: Loop) -> str:
         """The name of the function that runs this loop; it is written if it is new."""
-        numbered = {v: f"v{i}" for i, v in enumerate(_vectors(loop))}
-        key = "\n".join(self._body(loop, numbered))
+        numbered = {v: f"v{i}" for i, v in enumerate(vectors(loop))}
+        key = "\n".join(body(loop, numbered))
         if key not in self._known:
             name = f"{self.prefix}_loop_{len(self.functions)}"
             taken = ("i", "n", *(f"p{i}" for i in range(len(loop.loads) + len(loop.stores))))
-            named = local_names((v.name for v in _vectors(loop)), taken)
-            body = self._body(loop, {v: named[v.name] for v in _vectors(loop)})
+            named = local_names((v.name for v in vectors(loop)), taken, f"{self.prefix}_")
+            lines = body(loop, {v: named[v.name] for v in vectors(loop)})
             loads = len(loop.loads)
             parameters = [f"const int16_t *p{i}" for i in range(loads)]
             parameters += [f"int16_t *p{loads + i}" for i in range(len(loop.stores))]
-            lines = [
-                f"static void {name}({', '.join(parameters)}, int n)",
+            text = [
+                fill(f"static void {name}(", [*parameters, "int n"], ")"),
                 "{",
                 "    int i;",
                 "    for (i = 0; i < n; i += EDGERNN_LANES) {",
-                *(f"        {line}" for line in body),
+                *(_statement(line) for line in lines),
                 "    }",
                 "}",
             ]
-            self.functions.append("\n".join(lines))
+            self.functions.append("\n".join(text))
             self._known[key] = name
         return self._known[key]
 
-    @staticmethod
-    def _body(loop: Loop, names: dict[Vector, str]) -> list[str]:
-        lines = [
-            f"const edgernn_lanes_t {names[vector]} = edgernn_load(p{i}, i, n);"
-            for i, (vector, _) in enumerate(loop.loads)
-        ]
-        for operation in loop.operations:
-            expression = elements.call(operation, names)
-            lines.append(f"const edgernn_lanes_t {names[operation.output]} = {expression};")
-        lines += [
-            f"edgernn_store(p{i}, i, n, {names[vector]});"
-            for i, (vector, _) in enumerate(loop.stores, len(loop.loads))
-        ]
-        return lines
+
+def _statement(line: str) -> str:
+    head, _, arguments = line.partition("(")
+    return fill(f"        {head}(", arguments.removesuffix(");").split(", "), ");")
 
 
-def _vectors(loop: Loop) -> list[Vector]:
+def body(loop: Loop, names: dict[Vector, str]) -> list[str]:
+    """The statements of a loop: operators, before each the loads of it, from p0, p1, ...; stores.
+
+    Loads stand as late as they can: values that wait take registers.
+    """
+    loads = {
+        vector: f"const edgernn_lanes_t {names[vector]} = edgernn_load(p{i}, i, n);"
+        for i, (vector, _) in enumerate(loop.loads)
+    }
+    gates = {o.output for o in loop.operations if o.kind == "logistic"}
+    lines: list[str] = []
+    for operation in loop.operations:
+        lines += [loads.pop(v) for v in dict.fromkeys(operation.inputs) if v in loads]
+        expression = elements.call(operation, names, gates)
+        lines.append(f"const edgernn_lanes_t {names[operation.output]} = {expression};")
+    lines += [
+        f"edgernn_store(p{i}, i, n, {names[vector]});"
+        for i, (vector, _) in enumerate(loop.stores, len(loop.loads))
+    ]
+    return lines
+
+
+def vectors(loop: Loop) -> list[Vector]:
+    """What a loop loads, and then what it computes."""
     return [*(v for v, _ in loop.loads), *(o.output for o in loop.operations)]

@@ -7,17 +7,22 @@ from typing import Final
 
 import numpy as np
 
+from edgernn.runtime.fixedpoint import Int64Array, requantize_rows
 from edgernn.runtime.program import Matrix
 
 ROWS: Final = 4
 COLUMNS: Final = 8
 NARROW: Final = 4
+SHIFTS: Final = (17, 32)
+"""With these, multiplier and shift are one 32-bit factor, multiplier * 2^(32 - shift)."""
 
 
 def fits_32_bits(matrix: Matrix) -> bool:
-    """Can no sum leave int32, whatever the input, and is every shift at least 17?"""
-    reach = np.abs(matrix.bias) + 32768 * np.abs(matrix.weight.astype(np.int64)).sum(axis=1)
-    return bool((reach < 1 << 31).all() and (matrix.shift >= 17).all())
+    """Can no sum leave int32, whatever the input, and is every shift within SHIFTS?"""
+    bias, _, shift = _constants(matrix)
+    reach = np.abs(bias) + 32768 * np.abs(matrix.weight.astype(np.int64)).sum(axis=1)
+    low, high = SHIFTS
+    return bool((reach < 1 << 31).all() and (low <= shift).all() and (shift <= high).all())
 
 
 def weight_bytes(matrix: Matrix) -> int:
@@ -42,18 +47,31 @@ def blocks(matrix: Matrix) -> Iterator[str]:
 
 def row_constants(matrix: Matrix) -> Iterator[str]:
     """EDGERNN_ROWS(bias, multiplier, shift, ...) for every group of 4 rows."""
-    rows = len(matrix.bias)
-    constants = [
-        (int(b), int(m), int(k))
-        for b, m, k in zip(matrix.bias, matrix.multiplier, matrix.shift, strict=True)
-    ]
-    constants += [(0, 16384, 17)] * (-rows % ROWS)
-    for row in range(0, rows, ROWS):
+    constants = np.stack(_constants(matrix), axis=1).tolist()
+    constants += [[0, 16384, 17]] * (-len(constants) % ROWS)
+    for row in range(0, len(constants), ROWS):
         group = (str(v) for triple in constants[row : row + ROWS] for v in triple)
         yield f"EDGERNN_ROWS({', '.join(group)})"
 
 
 def wide_row_constants(matrix: Matrix) -> Iterator[str]:
     """{bias, multiplier, shift} for every row, the bias of 64 bits."""
-    for b, m, k in zip(matrix.bias, matrix.multiplier, matrix.shift, strict=True):
+    for b, m, k in zip(*_constants(matrix), strict=True):
         yield f"{{{int(b)}LL, {int(m)}, {int(k)}}}"
+
+
+def _constants(matrix: Matrix) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Bias, multiplier and shift of the rows.
+
+    A row without weights is a constant: its bias, which may be huge, need not be kept.
+    """
+    bias, multiplier, shift = (
+        v.astype(np.int64) for v in (matrix.bias, matrix.multiplier, matrix.shift)
+    )
+    empty = ~matrix.weight.any(axis=1)
+    value = requantize_rows(bias, multiplier, shift)
+    return (
+        np.where(empty, 8 * value, bias),
+        np.where(empty, 16384, multiplier),
+        np.where(empty, 17, shift),
+    )

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place
 from edgernn.exporters.c.fusion import Item, Order
 from edgernn.exporters.c.pieces import Product, Vector, cut
 from edgernn.exporters.c.scratch import Unit, allocate
 from edgernn.runtime.program import Matrix, Program
+
+MOST_ROWS: Final = 32768
+"""Rows of one product in C, which counts them in 16 bits; a taller one becomes several."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,17 @@ class _Scheduler:
                 else:
                     runs.append((begin, end, place, add))
             begin = end
-        for begin, end, place, add in runs:
+        parts = [
+            (
+                begin,
+                min(begin + MOST_ROWS, end),
+                replace(place, offset=place.offset + begin - first),
+                add,
+            )
+            for first, end, place, add in runs
+            for begin in range(first, end, MOST_ROWS)
+        ]
+        for begin, end, place, add in parts:
             m = op.matrix
             part = Matrix(
                 m.weight[begin:end], m.bias[begin:end], m.multiplier[begin:end], m.shift[begin:end]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from edgernn.exporters.c import to_c
@@ -18,16 +21,53 @@ from edgernn.runtime.state import state_from_bytes, state_to_bytes
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
 PORTABLE = ("-DEDGERNN_PORTABLE",)
+NATIVE = ("-march=native",)
 
 
-def compilers(*names: str) -> list[str]:
-    """Those of the compilers that this machine has."""
-    return [name for name in names if shutil.which(name)]
+@dataclass(frozen=True)
+class Build:
+    """How C is compiled: the compiler with the language, and the family of kernels."""
+
+    compiler: tuple[str, ...]
+    flags: tuple[str, ...] = PORTABLE
+
+    def __str__(self) -> str:
+        family = "portable" if PORTABLE[0] in self.flags else "native"
+        return f"{self.compiler[0]}-{family}"
+
+
+GCC = Build(("gcc", "-std=c99"))
+CLANG = Build(("clang", "-std=c99"))
+CXX = Build(("g++", "-x", "c++", "-std=c++11"))
+
+
+def require(*tools: str) -> None:
+    """For tests: skip without a program; under CI=true nothing may be skipped."""
+    absent = [tool for tool in tools if shutil.which(tool) is None]
+    if absent and os.environ.get("CI") == "true":
+        pytest.fail(f"not installed: {', '.join(absent)}")
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+
+
+def execute(command: Sequence[object], folder: Path | None = None, timeout: float = 120) -> str:
+    """What a command prints; the test fails with it if the command does."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}"
+    return done.stdout
 
 
 def write(program: Program, folder: Path, name: str = "net") -> list[Path]:
     """Write the exported files; returns the C sources but for the example."""
-    folder.mkdir(parents=True, exist_ok=True)
     sources = []
     for file, content in to_c(program, name).items():
         path = folder / file
@@ -38,34 +78,49 @@ def write(program: Program, folder: Path, name: str = "net") -> list[Path]:
     return sources
 
 
-class HostC:
-    """A program's step as the local compiler builds it."""
+def write_all(programs: Mapping[str, Program], folder: Path) -> list[Path]:
+    """Several models in one folder, their engine once; returns the sources."""
+    return sorted({path for name, p in programs.items() for path in write(p, folder, name)})
 
-    def __init__(
-        self, program: Program, folder: Path, flags: Sequence[str] = PORTABLE, cc: str = "gcc"
-    ) -> None:
+
+def library(sources: Sequence[Path], target: Path, build: Build = GCC) -> ctypes.CDLL:
+    """Compile without a warning into a shared library, and load it."""
+    command = [*build.compiler, "-O2", "-shared", "-fPIC", *WARNINGS, *build.flags, "-o", target]
+    execute([*command, *sources])
+    return ctypes.CDLL(str(target))
+
+
+class Stepper:
+    """A program's step in a loaded library."""
+
+    def __init__(self, program: Program, loaded: ctypes.CDLL, name: str) -> None:
         self.program = program
-        library = folder / "net.so"
-        sources = write(program, folder)
-        command = [cc, "-std=c99", "-O2", "-shared", "-fPIC", *WARNINGS, *flags]
-        done = subprocess.run(
-            [*command, "-o", str(library), *map(str, sources)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        self._library = ctypes.CDLL(str(library))
+        self._step = getattr(loaded, f"{name}_step")
+        self._reset = getattr(loaded, f"{name}_reset")
+        self._check = getattr(loaded, f"{name}_check")
         self._sizes = [program.tensors[t].size for t in program.outputs.values()]
-        self.state = ctypes.create_string_buffer(
-            len(state_to_bytes(program, {s.name: s.initial for s in program.states}))
-        )
-        self._library.net_reset(self.state)
+        initial = {s.name: s.initial for s in program.states}
+        self.state = ctypes.create_string_buffer(len(state_to_bytes(program, initial)))
+        self.reset()
+
+    def reset(self) -> None:
+        """The initial state."""
+        self._reset(self.state)
+
+    def check(self) -> int:
+        """Whether the state is this program's."""
+        return int(self._check(self.state))
 
     def step(self, *x: NDArray[np.int16]) -> tuple[int, list[NDArray[np.int16]]]:
-        """The status, and the outputs in order."""
-        # Every array ends where its memory ends, so that a sanitizer sees one element too far.
+        """The status, and the outputs in order; an output that was not written holds 12345."""
         ins = [np.ascontiguousarray(v) for v in x]
         outs = [np.full(n, 12345, np.int16) for n in self._sizes]
         pointers = [ctypes.c_void_p(v.ctypes.data) for v in (*ins, *outs)]
-        return self._library.net_step(self.state, *pointers), outs
+        return int(self._step(self.state, *pointers)), outs
+
+    def call(self, *pointers: Any) -> int:
+        """The step with pointers as they are given."""
+        return int(self._step(*pointers))
 
     def run(
         self, inputs: Sequence[NDArray[np.int16]], state: Mapping[str, Any] | None = None
@@ -73,10 +128,21 @@ class HostC:
         """Inputs (T, F) each; outputs (T, O) each, and the last states."""
         if state is not None:
             self.state.raw = state_to_bytes(self.program, state)
-        results: list[list[NDArray[np.int16]]] = [[] for _ in self._sizes]
-        for t in range(len(inputs[0])):
-            status, outs = self.step(*(x[t] for x in inputs))
+        length = len(inputs[0])
+        ins = [np.ascontiguousarray(x) for x in inputs]
+        outs = [np.full((length, n), 12345, np.int16) for n in self._sizes]
+        arrays = [(v.ctypes.data, v.strides[0]) for v in (*ins, *outs)]
+        for t in range(length):
+            status = self._step(self.state, *(ctypes.c_void_p(p + t * n) for p, n in arrays))
             assert status == 0
-            for result, value in zip(results, outs, strict=True):
-                result.append(value)
-        return [np.stack(r) for r in results], state_from_bytes(self.program, self.state.raw)
+        return outs, state_from_bytes(self.program, self.state.raw)
+
+
+class HostC(Stepper):
+    """A program's step as the local compiler builds it, by itself."""
+
+    def __init__(
+        self, program: Program, folder: Path, flags: Sequence[str] = PORTABLE, cc: str = "gcc"
+    ) -> None:
+        build = Build((cc, "-std=c99"), tuple(flags))
+        super().__init__(program, library(write(program, folder), folder / "net.so", build), "net")

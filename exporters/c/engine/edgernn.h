@@ -6,8 +6,14 @@
 #ifndef EDGERNN_H
 #define EDGERNN_H
 
+#include <float.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#if INT_MAX < 2147483647
+#error "edgernn needs an int of 32 bits; machines of 8 and 16 bits cannot run it"
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,15 +36,16 @@ const char *edgernn_kernels(void);
 
 /* For the helpers in a model's header; the step itself knows integers only.
  * value / scale to the nearest integer, ties away from zero, saturated to int16. */
-static inline edgernn_status_t edgernn_quantize(const float *values, int16_t *integers, size_t count,
-                                                float scale)
+static inline edgernn_status_t edgernn_quantize(const float *values, int16_t *integers,
+                                                size_t count, float scale)
 {
     size_t i;
     for (i = 0; i < count; ++i) {
         const float ratio = values[i] / scale;
         int32_t whole;
         float rest;
-        if (!(values[i] - values[i] == 0.0f)) {
+        /* Not so of NaN, which is neither more nor less than anything. */
+        if (!(values[i] >= -FLT_MAX && values[i] <= FLT_MAX)) {
             return EDGERNN_ERROR_NUMBER;
         }
         if (ratio >= 32767.0f) {

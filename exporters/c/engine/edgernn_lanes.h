@@ -9,6 +9,12 @@
 
 #include "edgernn_scalar.h"
 
+#if defined(EDGERNN_DSP)
+#include "edgernn_lanes_dsp.h"
+#elif defined(EDGERNN_HELIUM)
+#include "edgernn_lanes_helium.h"
+#else
+
 #define EDGERNN_LANES 1
 typedef int32_t edgernn_lanes_t;
 
@@ -35,9 +41,17 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
 #define edgernn_add_scaled edgernn_scalar_add_scaled
 #define edgernn_sub_scaled edgernn_scalar_sub_scaled
 #define edgernn_mul edgernn_scalar_mul
+#define edgernn_mul_gate edgernn_scalar_mul_gate
 #define edgernn_relu edgernn_scalar_relu
 #define edgernn_rescale edgernn_scalar_rescale
 #define edgernn_logistic edgernn_scalar_logistic
 #define edgernn_tanh edgernn_scalar_tanh
+
+#endif
+
+/* edgernn_mul with a first operand in 0 .. 32767, where that is no shorter. */
+#if !defined(EDGERNN_DSP) && !defined(edgernn_mul_gate)
+#define edgernn_mul_gate edgernn_mul
+#endif
 
 #endif
