@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from edgernn.rounding import Moments, Rounding
 from edgernn.runtime.errors import UnsupportedError
 from edgernn.runtime.operators import KINDS, MAX_BIAS, SHIFTS
 from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, State, Tensor
+
+
+FINEST: Final = 32
+"""The largest shift that is chosen: a step of the weight is then below 1/8 of one of the output, and
+the C kernels requantize with the high word of one product."""
 
 
 def covering_scale(amplitude: float, mantissa: int = 1) -> Scale:
@@ -202,7 +207,7 @@ def admissible_factors(
 
     The multiplier is an odd multiple of `step` in (16384, 32768); odd keeps ties rare.
     """
-    low, high = SHIFTS
+    low, high = SHIFTS[0], FINEST
     mantissa, exponent = np.frexp(wanted)
     multiplier = _round_up(mantissa * 32768.0, step)
     shift = 15 - exponent

@@ -8,6 +8,14 @@
 
 #if defined(EDGERNN_DSP)
 
+/* Nothing may be left out of a function whose parameters no C is seen to read. */
+#if defined(__clang__)
+#define NAKED __attribute__((naked, noinline))
+#else
+#define NAKED __attribute__((naked, noinline, noclone))
+#endif
+#define UNUSED __attribute__((unused))
+
 /* 4 rows by 4 columns: weights in r2 to r5, x in r0 and r1.
  * Rows a and b: sums r6 and r8:r7. Rows c and d: r9 and r11:r10. */
 #define MULTIPLY                  \
@@ -36,10 +44,8 @@
  * first round is of 8 (bit 30 is set then) or the slow way is taken (it is not), +16 x, +20 add,
  * +24 the slow way's count, +28 the address of the last 1 to 3 columns or NULL, +32 a copy of
  * these columns and zeros. */
-__attribute__((naked, noinline)) static void linear(
-    const edgernn_matrix_t *matrix __attribute__((unused)),
-    const int16_t *x __attribute__((unused)), int16_t *y __attribute__((unused)),
-    int32_t add __attribute__((unused)))
+NAKED static void linear(const edgernn_matrix_t *matrix UNUSED, const int16_t *x UNUSED,
+                         int16_t *y UNUSED, int32_t add UNUSED)
 {
     __asm__ volatile(
         "push {r4-r11, lr}\n\t"
