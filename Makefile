@@ -53,6 +53,7 @@ test: lint toolchain $(OLD_VENV)/.installed
 
 bench: $(BIN)/.installed
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.latency
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.native
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks \
 		--benchmark-group-by=param:hidden --benchmark-columns=min,median,iqr,rounds
 

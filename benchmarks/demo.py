@@ -80,6 +80,8 @@ def step_latency(x: NDArray[np.float32]) -> dict[str, float]:
     """Median microseconds of one step, engines interleaved."""
     runtime = StepRuntime.load(BUILD / "model.safetensors")
     program = runtime.program
+    native = StepRuntime.load(BUILD / "model.safetensors", engine="native")
+    native_step = native.step_int
     states: dict[str, Any] = {s.name: s.initial for s in program.states}
     inputs: dict[str, Any] = {"x": (x / float(program.tensors["x"].scale)).astype(np.int16)}
     lite = TFLiteEngine(BUILD / "model.tflite", program)
@@ -89,6 +91,7 @@ def step_latency(x: NDArray[np.float32]) -> dict[str, float]:
     return microseconds(
         {
             "NumPy": lambda: runtime.step_int(inputs["x"]),
+            "native: C from Python": lambda: native_step(inputs["x"]),
             lite.name: lambda: lite.step(inputs, states),
             f"{onnx.name}, int8": lambda: onnx.step(inputs, states),
             "ONNX Runtime, float": lambda: floats.run({"x": x[None, None]}, zeros),
@@ -109,10 +112,11 @@ def main() -> None:
     np.savez(BUILD / "calib.npz", x=x_train[:256])
 
     files = str(BUILD)
-    command(
-        "export", f"{files}/model.pt2", "--int8", "--calib", f"{files}/calib.npz", "--out", files
-    )
+    calibration = ("--calib", f"{files}/calib.npz")
+    formats = ("--to", "tflite,onnx,c", "--name", "digits")
+    command("export", f"{files}/model.pt2", "--int8", *calibration, "--out", files, *formats)
     command("verify", files)
+    command("build", files)
 
     with torch.no_grad():
         floats = model(torch.from_numpy(x_test)).numpy()

@@ -33,17 +33,23 @@ SHAPES = ((16, 8), (64, 32), (128, 40), (256, 64))
 GOALS = {16: (2.0, 1.0), 64: (1.0, 1.0), 128: (1.0, 1.5), 256: (1.0, 2.0)}
 
 
-def steps(hidden: int, features: int) -> dict[str, Callable[[], object]]:
-    """One step of a GRU on each engine, ready to be timed."""
+def quantized_gru(
+    hidden: int, features: int
+) -> tuple[Graph, Program, NDArray[np.float32], NDArray[np.int16]]:
+    """A GRU of random weights: float graph, program, data (8, 64, F), and one input."""
     torch.manual_seed(hidden)
     torch.set_num_threads(1)
-    rng = np.random.default_rng(hidden)
-    gru, cell = nn.GRU(features, hidden, batch_first=True), nn.GRUCell(features, hidden)
-    data = rng.standard_normal((8, 64, features)).astype(np.float32)
+    data = np.random.default_rng(hidden).standard_normal((8, 64, features)).astype(np.float32)
+    gru = nn.GRU(features, hidden, batch_first=True)
     graph = import_model(gru, (torch.from_numpy(data[:2]),))
     program = quantize_graph(graph, data)
-    runtime = StepRuntime(program)
-    x = (data[0, 0] / float(program.tensors["x"].scale)).astype(np.int16)
+    return graph, program, data, (data[0, 0] / float(program.tensors["x"].scale)).astype(np.int16)
+
+
+def steps(hidden: int, features: int) -> dict[str, Callable[[], object]]:
+    """One step of a GRU on each engine, ready to be timed."""
+    graph, program, data, x = quantized_gru(hidden, features)
+    runtime, cell = StepRuntime(program), nn.GRUCell(features, hidden)
     xt, ht = torch.from_numpy(data[:1, 0]), torch.zeros(1, hidden)
     out = np.empty(hidden, np.int16)
 

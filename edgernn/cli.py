@@ -44,6 +44,7 @@ def main() -> None:
     \b
     edgernn export model.pt2 --int8 --calib calib.npz --out build/
     edgernn verify build/
+    edgernn build build/
     edgernn run build/model.safetensors --input x.npy --output y.npy
     edgernn inspect build/model.safetensors
     """
@@ -162,10 +163,33 @@ def export(
                 seed=seed,
                 progress=progress,
             )
-    click.echo(table(["file", "bytes"], list(report["files"].items())))
+    click.echo(table(["file", "bytes"], _file_rows(report["files"])))
+    if "c" in report:
+        _print_footprint(report["c"]["targets"])
     if int8:
         _print_rows(report["verification"]["rows"])
         click.echo(f"{verify_steps} steps verified; `edgernn verify {out}` runs more")
+
+
+def _file_rows(files: dict[str, int]) -> list[tuple[str, int]]:
+    """One row a file, but one for a folder."""
+    rows: dict[str, list[int]] = {}
+    for name, size in files.items():
+        folder, slash, _ = name.partition("/")
+        rows.setdefault(f"{folder}/" if slash else name, []).append(size)
+    return [(n if len(v) == 1 else f"{n} ({len(v)} files)", sum(v)) for n, v in rows.items()]
+
+
+def _print_footprint(targets: dict[str, dict[str, Any]]) -> None:
+    from edgernn.console import table
+
+    header = ["target", "flash bytes", "RAM bytes", "instructions per step", "note"]
+    columns = ("flash_bytes", "ram_bytes", "instructions_per_step")
+    rows = [
+        [t["core"], *(t[c] for c in columns), "" if t["measured_loops"] else "loops not measured"]
+        for t in targets.values()
+    ]
+    click.echo(table(header, rows))
 
 
 def _c_name(model: str) -> str:
@@ -212,7 +236,7 @@ def verify(folder: Path, steps: int, calib: str | None, seed: int, as_json: bool
     Exit code 1 if one bit differs.
     """
     from edgernn.console import progress_bar, table
-    from edgernn.verify import verify_folder
+    from edgernn.folder import verify_folder
 
     sample = None
     if calib is not None:
@@ -251,6 +275,61 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         [r["engine"], r["compared"], r["differing"], r["first"] or r["note"] or "-"] for r in rows
     ]
     click.echo(table(["engine", "values compared", "differing", "first difference"], cells))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--cc", help="C compiler, or a cross compiler; default: $CC, cc, gcc or clang.")
+@click.option(
+    "--march", metavar="NAME", help="Processor to compile for; default: that of this machine."
+)
+@click.option(
+    "--portable", is_flag=True, help="Plain C for any processor of the architecture instead."
+)
+@click.option("--flags", default="", help="More flags for the compiler, in one string.")
+@click.option(
+    "--verify-steps",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps of the check that the library must pass.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the random streams in that check."
+)
+def build(
+    folder: Path,
+    cc: str | None,
+    march: str | None,
+    portable: bool,
+    flags: str,
+    verify_steps: int,
+    seed: int,
+) -> None:
+    """Compile the program in FOLDER into a library, for StepRuntime.load(..., engine="native")."""
+    from edgernn.building import build as build_library
+    from edgernn.console import progress_bar, table
+
+    with progress_bar("verifying") as progress:
+        built = build_library(
+            folder,
+            cc,
+            march=march,
+            portable=portable,
+            flags=flags,
+            verify_steps=verify_steps,
+            seed=seed,
+            progress=progress,
+        )
+    rows = [[built.path.name, built.path.stat().st_size, built.compiler, " ".join(built.flags)]]
+    click.echo(table(["file", "bytes", "compiler", "flags"], rows))
+    if built.verification is None or built.microseconds is None:
+        click.echo(f"made for {built.tag}, and so neither verified nor timed here")
+        return
+    _print_rows(built.verification.as_json()["rows"])
+    times = [[name, f"{value:.2f}"] for name, value in built.microseconds.items()]
+    click.echo(table(["engine", "us per step"], times))
+    click.echo(f"{verify_steps} steps verified; {built.kernels} kernels, called as {built.binding}")
 
 
 @main.command()

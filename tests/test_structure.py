@@ -48,7 +48,7 @@ def files_of(folder: str) -> list[Path]:
 
 def test_imports_are_seen() -> None:
     seen = set(imported(ROOT / "runtime" / "engine.py"))
-    assert {"os", "numpy", "edgernn.runtime.plan.Plan", "typing.Any"} <= seen
+    assert {"os", "numpy", "edgernn.runtime.file.load_program", "typing.Any"} <= seen
 
 
 @pytest.mark.parametrize("path", files_of("runtime"), ids=lambda p: p.name)

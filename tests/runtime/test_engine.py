@@ -13,8 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgernn.runtime import EdgernnError, InputError, StepRuntime, load_program, save_program
-from edgernn.runtime import engine as engine_module
+from edgernn.runtime import (
+    EdgernnError,
+    InputError,
+    StepRuntime,
+    load_program,
+    numpy_engine,
+    save_program,
+)
 from edgernn.runtime.engine import quantize
 from edgernn.runtime.plan import Plan
 from edgernn.runtime.program import UNIT, Program
@@ -118,8 +124,8 @@ def test_a_huge_program_takes_fewer_streams_at_a_time(monkeypatch: pytest.Monkey
         widths.append(batch or 0)
         return Plan(given, batch)
 
-    monkeypatch.setattr(engine_module, "_BATCH_ELEMENTS", 300)
-    monkeypatch.setattr(engine_module, "Plan", noted)
+    monkeypatch.setattr(numpy_engine, "_BATCH_ELEMENTS", 300)
+    monkeypatch.setattr(numpy_engine, "Plan", noted)
     np.testing.assert_array_equal(StepRuntime(program).run_int(x), wanted)
     assert 0 < max(widths) < 7
 
@@ -262,7 +268,9 @@ def test_load_reads_a_file_and_two_runtimes_of_one_program_are_independent(tmp_p
         StepRuntime.load(tmp_path / "none")
 
 
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+@pytest.mark.parametrize(
+    "copier", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))]
+)
 def test_a_copy_goes_on_from_the_same_state_by_itself(
     copier: Callable[[StepRuntime], StepRuntime],
 ) -> None:

@@ -1,0 +1,1 @@
+"""C compiled on this machine into shared libraries that Python loads."""
