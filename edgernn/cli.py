@@ -229,8 +229,15 @@ def _import(model: str, weights: Path | None, example: str | None) -> Any:
     "--calib", metavar="FILE[:KEY]", help="Data to use instead of the sample in the folder."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random streams.")
+@click.option(
+    "--native",
+    is_flag=True,
+    help="Also the library of `edgernn build`; it runs that code, so only in a folder of yours.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def verify(folder: Path, steps: int, calib: str | None, seed: int, as_json: bool) -> None:
+def verify(
+    folder: Path, steps: int, calib: str | None, seed: int, native: bool, as_json: bool
+) -> None:
     """Compare every engine found, bit for bit, and measure the distance from float.
 
     Exit code 1 if one bit differs.
@@ -245,7 +252,7 @@ def verify(folder: Path, steps: int, calib: str | None, seed: int, as_json: bool
 
         sample = load_sequences(calib, load_program(folder / "model.safetensors"))
     with progress_bar("verifying") as progress:
-        result = verify_folder(folder, steps, seed, progress, sample)
+        result = verify_folder(folder, steps, seed, progress, sample, native)
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2))
     else:

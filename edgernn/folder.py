@@ -15,6 +15,7 @@ from edgernn.distance import measure_distance
 from edgernn.progress import Progress
 from edgernn.runtime.errors import FileFormatError, MissingExtraError
 from edgernn.runtime.file import load_program
+from edgernn.runtime.library import library_path
 from edgernn.runtime.program import Program
 from edgernn.sample import SAMPLE, read_sample
 from edgernn.streams import data_streams, random_streams
@@ -54,10 +55,12 @@ def verify_folder(
     seed: int = 0,
     progress: Progress | None = None,
     sample: list[dict[str, NDArray[np.float32]]] | None = None,
+    native: bool = False,
 ) -> Verification:
     """Verify an exported folder: every file in it whose engine is installed.
 
     sample: float sequences to use beside the random streams; by default those of the folder.
+    native: also the library of `edgernn build`, which runs its code: for a folder of your own.
     FileFormatError if the folder holds no sound program.
     """
     if not (folder / "model.safetensors").is_file():
@@ -86,6 +89,13 @@ def verify_folder(
             engines += [(engine, None) for engine in _c_engines(folder, program, options)]
         except MissingExtraError as error:
             skipped.append(Row("c", note=str(error)))
+    library = library_path(folder / "model.safetensors")
+    if native:
+        from edgernn.engines.native import LibraryEngine
+
+        engines.append((LibraryEngine(library, program), None))
+    elif library.is_file():
+        skipped.append(Row("native", note=f"{library.name} runs code: --native compares it too"))
     streams = data_streams(program, sample, steps // 2)
     streams += random_streams(program, steps - sum(s.steps for s in streams), seed)
     result = verify(program, engines, streams, options, progress)

@@ -1,4 +1,4 @@
-"""A little of the calibration data beside an exported program, to measure the distance from float."""
+"""A little of the calibration data beside an exported program, to compare it with float on."""
 
 from __future__ import annotations
 

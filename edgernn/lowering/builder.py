@@ -15,10 +15,9 @@ from edgernn.runtime.errors import UnsupportedError
 from edgernn.runtime.operators import KINDS, MAX_BIAS, SHIFTS
 from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, State, Tensor
 
-
 FINEST: Final = 32
-"""The largest shift that is chosen: a step of the weight is then below 1/8 of one of the output, and
-the C kernels requantize with the high word of one product."""
+"""The largest shift that is chosen: a step of the weight is then at most 1/8 of one of the output,
+and the C kernels requantize with the high word of one product."""
 
 
 def covering_scale(amplitude: float, mantissa: int = 1) -> Scale:
