@@ -13,6 +13,8 @@
 #include "edgernn_lanes_dsp.h"
 #elif defined(EDGERNN_HELIUM)
 #include "edgernn_lanes_helium.h"
+#elif defined(EDGERNN_NEON)
+#include "edgernn_lanes_neon.h"
 #else
 
 #define EDGERNN_LANES 1

@@ -18,6 +18,9 @@
     (defined(__ARM_FEATURE_UNALIGNED) || defined(__clang__)) /* not every clang defines it */
 #define EDGERNN_KERNELS "dsp"
 #define EDGERNN_DSP
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define EDGERNN_KERNELS "neon"
+#define EDGERNN_NEON
 #else
 #define EDGERNN_KERNELS "portable"
 #define EDGERNN_PLAIN
@@ -41,7 +44,7 @@ typedef uint32_t edgernn_weight_t;
         EDGERNN_BLOCK4(a4, a5, a6, a7, b4, b5, b6, b7, c4, c5, c6, c7, d4, d5, d6, d7)
 /* The high word of a product with it is the result. */
 #define EDGERNN_FACTOR(m, k) ((m) * (1 << (32 - (k))))
-#elif defined(EDGERNN_PLAIN)
+#elif defined(EDGERNN_PLAIN) || defined(EDGERNN_NEON)
 /* Column by column, so that a column is where its number says, in every block. */
 typedef int8_t edgernn_weight_t;
 #define EDGERNN_REST4 4
@@ -52,8 +55,11 @@ typedef int8_t edgernn_weight_t;
                        c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
     EDGERNN_BLOCK4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                \
         EDGERNN_BLOCK4(a4, a5, a6, a7, b4, b5, b6, b7, c4, c5, c6, c7, d4, d5, d6, d7)
+#if defined(EDGERNN_NEON)
+/* The high word of a product with it is the result. */
+#define EDGERNN_FACTOR(m, k) ((m) * (1 << (32 - (k))))
 /* Cortex-M0, M0+ and M23 have no product of 64 bits. */
-#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
 #define EDGERNN_SHORT_PRODUCTS
 #define EDGERNN_FACTOR(m, k) ((m) * 65536 + (k) - 17)
 #else
