@@ -50,9 +50,8 @@ const uint16_t edgernn_sigmoid[257] = {
 static void wide(const edgernn_wide_matrix_t *matrix, const int16_t *x, int16_t *y, int add)
 {
     const int columns = matrix->columns;
-    const int rest = columns % 8;
-    /* Weights of one group: its 8-column blocks, and a narrower one if at most 4 are left. */
-    const int padded = columns - rest + (rest == 0 ? 0 : rest <= 4 ? EDGERNN_REST4 : 8);
+    /* Stored columns of a group: whole blocks of 4, or of 8 where a family has no narrower ones. */
+    const int padded = (columns + EDGERNN_REST4 - 1) / EDGERNN_REST4 * EDGERNN_REST4;
     const edgernn_weight_t *weights = matrix->weights;
     int row;
     for (row = 0; row < matrix->rows; row += 4) {

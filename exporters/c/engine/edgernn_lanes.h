@@ -15,6 +15,8 @@
 #include "edgernn_lanes_helium.h"
 #elif defined(EDGERNN_NEON)
 #include "edgernn_lanes_neon.h"
+#elif defined(EDGERNN_AVX2) || defined(EDGERNN_AVX512)
+#include "edgernn_lanes_avx.h"
 #else
 
 #define EDGERNN_LANES 1

@@ -21,6 +21,12 @@
 #elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
 #define EDGERNN_KERNELS "neon"
 #define EDGERNN_NEON
+#elif defined(__GNUC__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define EDGERNN_KERNELS "avx512"
+#define EDGERNN_AVX512
+#elif defined(__GNUC__) && defined(__AVX2__)
+#define EDGERNN_KERNELS "avx2"
+#define EDGERNN_AVX2
 #else
 #define EDGERNN_KERNELS "portable"
 #define EDGERNN_PLAIN
@@ -66,6 +72,33 @@ typedef int8_t edgernn_weight_t;
 /* The high word of a product with it is twice the result. */
 #define EDGERNN_FACTOR(m, k) ((m) * (1 << (32 - (k))) * 2)
 #endif
+#elif defined(EDGERNN_AVX2) || defined(EDGERNN_AVX512)
+#define EDGERNN_REST4 8
+#define EDGERNN_WEIGHTS(columns) (4 * (columns))
+#define EDGERNN_BLOCK4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3)             \
+    EDGERNN_BLOCK8(a0, a1, a2, a3, 0, 0, 0, 0, b0, b1, b2, b3, 0, 0, 0, 0, c0, c1, c2, c3, 0, 0, 0, \
+                   0, d0, d1, d2, d3, 0, 0, 0, 0)
+#if defined(EDGERNN_AVX2)
+/* A word has rows a and b, or c and d, of a column: see edgernn_avx2.c. */
+typedef uint8_t edgernn_weight_t;
+#define EDGERNN_AVX2_WORDS(a0, a1, a2, a3, b0, b1, b2, b3)                                 \
+    (a0) + 128, (b0) & 255, (a1) + 128, (b1) & 255, (a2) + 128, (b2) & 255, (a3) + 128, (b3) & 255
+#define EDGERNN_BLOCK8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, \
+                       c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
+    EDGERNN_AVX2_WORDS(a0, a1, a2, a3, b0, b1, b2, b3),                                            \
+        EDGERNN_AVX2_WORDS(a4, a5, a6, a7, b4, b5, b6, b7),                                        \
+        EDGERNN_AVX2_WORDS(c0, c1, c2, c3, d0, d1, d2, d3),                                        \
+        EDGERNN_AVX2_WORDS(c4, c5, c6, c7, d4, d5, d6, d7)
+#else
+/* 4 columns of every row, then the next 4. */
+typedef int8_t edgernn_weight_t;
+#define EDGERNN_BLOCK8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, \
+                       c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
+    a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, a4, a5, a6, a7, b4, b5, b6, b7, \
+        c4, c5, c6, c7, d4, d5, d6, d7
+#endif
+/* The high word of a product with it is the result. */
+#define EDGERNN_FACTOR(m, k) ((m) * (1 << (32 - (k))))
 #else
 typedef int8_t edgernn_weight_t;
 /* Elements of `columns` stored columns of a group. */
