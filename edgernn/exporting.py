@@ -89,6 +89,8 @@ def export(
         if program.sample:
             content[SAMPLE] = write_sample(program.sample)
     report = _report(program, content, options)
+    if "c" in formats:
+        report["c"] = _c_report(program, name)
     content["report.json"] = _json(report)
 
     def check(staging: Path) -> None:
@@ -148,6 +150,20 @@ def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]
             for s in program.states
         },
         "calibration": dict(program.metadata).get("calibration"),
+    }
+
+
+def _c_report(program: Program, name: str) -> dict[str, Any]:
+    """What the C step takes; see `edgernn.footprint.estimate` for what is counted."""
+    from edgernn.exporters.c.model import Model
+    from edgernn.footprint.estimate import estimates
+
+    model = Model(program, name)
+    return {
+        "name": name,
+        "state_bytes": model.state_bytes,
+        "scratch_bytes": 2 * model.schedule.scratch,
+        "targets": estimates(model),
     }
 
 

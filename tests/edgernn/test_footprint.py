@@ -106,7 +106,11 @@ def test_a_function_is_shared_by_layers_of_one_kind() -> None:
     model = Model(random_program(["gru", "gru"], [9, 24], 5, 1, 2), "m")
     (function,) = functions(model)
     assert function.sizes == (9, 24)
-    assert function.form(1) == "shared any"
+    assert function.form(1) == "shared any whole"
+    assert function.form(2) == "shared any mixed"
+    assert Function(function.loop, (27, 18)).form(8) == "shared any partial"
+    assert Function(function.loop, (29, 18)).form(8) == "shared any mixed"
+    assert Function(function.loop, (24, 16)).form(8) == "shared any whole"
     alone = functions(Model(random_program(["gru"], [24], 7, 2, 2), "m"))[0]
     assert alone.key == function.key
     assert [alone.form(lanes) for lanes in (1, 2, 16, 24)] == [

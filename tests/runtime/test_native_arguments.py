@@ -48,7 +48,6 @@ BLOCK = np.arange(48, dtype=np.int16).reshape(4, 12)
      (X.astype("M8[s]"),), (X.astype(object),), (X.astype("V2"),), (np.int16(3),),
      (X[::-1],), (BLOCK[0, ::4],), (BLOCK[:3, 0],), (BLOCK.T[:3, 1],), (aligned_to_one([1, 2, 3]),),
      (X.view(np.recarray),), (np.ma.array(X),), (np.broadcast_to(np.int16(5), (3,)),)],
-    ids=repr,
 )  # fmt: skip
 def test_any_argument_does_what_it_does_in_numpy(small: Path, x: tuple[Any, ...]) -> None:
     one, other = both(small)
@@ -67,7 +66,6 @@ def test_any_argument_does_what_it_does_in_numpy(small: Path, x: tuple[Any, ...]
      np.zeros((), np.int16), np.zeros(2, ">i2"), [0, 0], np.broadcast_to(np.int16(0), (2,)),
      bytearray(4), np.frombuffer(bytes(4), np.int16), np.zeros((2, 2), np.int16)[:, 0],
      np.zeros(2, np.int16).view(np.recarray)],
-    ids=repr,
 )  # fmt: skip
 def test_any_out_does_what_it_does_in_numpy(small: Path, out: Any) -> None:
     one, other = both(small)

@@ -1,0 +1,261 @@
+"""What a C step consists of, counted: the quantities that its costs are sums of.
+
+A product's instructions are an exact function of its shape. A loop's are proportional to its
+elements; the compiler may put it into the step, and knows more or less about its length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import or_
+from typing import Final
+
+from edgernn.exporters.c.actions import Copy, Loop, Multiply
+from edgernn.exporters.c.loops import body, vectors
+from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.numbers import fits_32_bits
+from edgernn.runtime.state import stored_size
+
+TABLE_USERS: Final = ("logistic", "tanh")
+PLAIN_CONSTANTS: Final = ("0", "12", str(1 << 30))
+"""No shift, the scale of gates, and a factor of a half: what the engine has shorter code for."""
+TRACKED_BYTES: Final = 256
+"""Of a larger object GCC does not follow which bytes are overwritten."""
+CHUNK: Final = 512
+"""Columns of a wide product that are summed in 32 bits at a time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most bytes that the compiler sets or copies in place, without calling the C library.
+
+    memset: the state. memcpy: initial states, from constants. copy: between any places.
+    """
+
+    memset: int
+    memcpy: int
+    copy: int
+
+
+@dataclass(frozen=True)
+class Function:
+    """A C function of a model: a loop, and the sizes of all its calls.
+
+    key: equal for loops that do the same to different data, a cell and its like in other sizes.
+    Of constants only those count that leave out an instruction.
+    """
+
+    loop: Loop
+    sizes: tuple[int, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Of the body."""
+        text = re.sub(r", (-?\d+)\b", _constant, _text(self.loop))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def form(self, lanes: int) -> str:
+        """What the compiler knows: is there but one call, which then needs no function, and of n
+        its value, whether it is one turn of the loop, and whether the last turn is a whole one.
+
+        lanes: elements that a loop takes at a time.
+        """
+        first = self.sizes[0]
+        if len(set(self.sizes)) == 1:
+            length = "single" if first <= lanes else "several"
+            calls = "once" if len(self.sizes) == 1 else "shared"
+            return f"{calls} {length} {'partial' if first % lanes else 'whole'}"
+        # GCC knows the bits that all sizes have in common.
+        common = ~reduce(or_, (size ^ first for size in self.sizes))
+        if first & common & (lanes - 1):
+            return "shared any partial"
+        return f"shared any {'mixed' if any(size % lanes for size in self.sizes) else 'whole'}"
+
+    def name(self, lanes: int) -> str:
+        """Of what a price is kept for."""
+        return f"{self.key} {self.form(lanes)}"
+
+    @property
+    def pointers(self) -> int:
+        """Vectors in memory that the loop works on."""
+        return len(self.loop.loads) + len(self.loop.stores)
+
+    @property
+    def operators(self) -> Counter[str]:
+        """Calls of the engine's lane functions in the body."""
+        return Counter(re.findall(r"edgernn_(\w+)\(", _text(self.loop)))
+
+
+def _constant(match: re.Match[str]) -> str:
+    number = match[1]
+    return f", {number if number in PLAIN_CONSTANTS else 'number'}"
+
+
+def functions(model: Model) -> list[Function]:
+    """The loops of a model: those with the same body are one function."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    loops: dict[str, Loop] = {}
+    for action in model.schedule.actions:
+        if isinstance(action, Loop):
+            text = _text(action)
+            loops.setdefault(text, action)
+            sizes[text].append(action.size)
+    return [Function(loop, tuple(sizes[text])) for text, loop in loops.items()]
+
+
+def _text(loop: Loop) -> str:
+    return "\n".join(body(loop, {v: f"v{i}" for i, v in enumerate(vectors(loop))}))
+
+
+def instruction_features(model: Model, limits: Limits) -> Counter[str]:
+    """Quantities that the instructions of one step are a weighted sum of, loops apart."""
+    program = model.program
+    counts: Counter[str] = Counter(step=1, port=len(program.inputs) + len(program.outputs))
+    for action in model.schedule.actions:
+        if isinstance(action, Multiply):
+            counts.update(product_features(action))
+        elif isinstance(action, Copy):
+            how = "in place" if 2 * action.size <= limits.copy else "call"
+            counts[f"copy {how}"] += 1
+            counts[f"copied {how}"] += action.size
+    return +counts
+
+
+def loop_instructions(function: Function, lanes: int) -> Counter[str]:
+    """The same for a loop of one kind."""
+    counts = Counter({"call": len(function.sizes)})
+    for size in function.sizes:
+        # A function for several sizes may have two loops, one for those that are multiples.
+        partial = "mixed" in function.form(lanes) and size % lanes != 0
+        counts["partial call"] += partial
+        counts["partial turn" if partial else "turn"] += -(-size // lanes)
+    counts = +counts
+    return _named(counts, function, lanes)
+
+
+def operator_instructions(function: Function, lanes: int) -> Counter[str]:
+    """The same for a loop that was never measured: the sum of its operators."""
+    turns = sum(-(-size // lanes) for size in function.sizes)
+    counts = Counter({"loop call": len(function.sizes), "loop turn": turns})
+    counts.update({f"turn {name}": turns * n for name, n in function.operators.items()})
+    return counts
+
+
+def product_features(action: Multiply) -> Counter[str]:
+    """Of one product. Kernels take 4 or 8 rows at a time, and 4, 8 or 16 columns."""
+    rows, columns = (int(n) for n in action.matrix.weight.shape)
+    groups, blocks, rest = -(-rows // 4), columns // 8, columns % 8
+    if not fits_32_bits(action.matrix):
+        return _wide_features(action, rows, columns)
+    # A source at an odd element is not where words are; inputs are taken to lie there.
+    skewed = action.source.offset % 2 == 1 and rest == 0
+    kind = f"linear {'skewed' if skewed else rest}"
+    counts: Counter[str] = Counter({f"{kind} call": 1, "linear call": 1})
+    for unit, number in (("pair", groups // 2), ("group", groups % 2)):
+        counts[f"{kind} {unit}"] += number
+        counts[f"{kind} {unit} block"] += number * blocks
+        counts[f"{kind} {unit} odd"] += number * (blocks % 2)
+        counts[f"{kind} {unit} none"] += number * (blocks == 0)
+    counts[f"linear end {rows % 8}"] += 1
+    if action.add:
+        counts["add call"] += 1
+        counts["add group"] += groups
+        counts[f"add end {rows % 8}"] += 1
+    return counts
+
+
+def _wide_features(action: Multiply, rows: int, columns: int) -> Counter[str]:
+    groups = -(-rows // 4)
+    counts = Counter({"wide call": 1, "wide group": groups, "wide row": rows})
+    counts["wide chunk"] = groups * -(-columns // CHUNK)
+    counts["wide block"] = groups * (columns // 8)
+    counts[f"wide rest {columns % 8}"] = groups
+    counts["wide partial"] = int(rows % 4 != 0)
+    counts["wide added row"] = rows if action.add else 0
+    return counts
+
+
+def code_features(model: Model, limits: Limits) -> Counter[str]:
+    """Quantities that the bytes of code are a weighted sum of, loops apart."""
+    program = model.program
+    counts: Counter[str] = Counter(port=len(program.inputs) + len(program.outputs))
+    counts[engine_feature(model)] = 1
+    copies = [2 * a.size for a in model.schedule.actions if isinstance(a, Copy)]
+    initial = [2 * len(s.initial) for s in program.states if s.initial.any()]
+    for name, limit, sizes in (
+        ("memset", limits.memset, [n for n in (cleared_bytes(model),) if n]),
+        ("memcpy", limits.memcpy, initial),
+        ("copy", limits.copy, copies),
+    ):
+        for size in sizes:
+            if size <= limit:
+                counts[f"{name} in place"] += 1
+                counts[f"{name} bytes"] += size
+            else:
+                counts[f"{name} call"] += 1
+    if counts["memset call"]:
+        counts["memset"] = 1
+    if counts["memcpy call"] or counts["copy call"]:
+        counts["memcpy"] = 1
+    for action in model.schedule.actions:
+        counts["product"] += isinstance(action, Multiply)
+    return +counts
+
+
+def cleared_bytes(model: Model) -> int:
+    """What is left of the reset's memset: GCC leaves out what it sees overwritten afterwards."""
+    if model.state_bytes > TRACKED_BYTES:
+        return model.state_bytes
+    covered = [True] * 4
+    for state in model.program.states:
+        used, stored = len(state.initial), stored_size(len(state.initial))
+        covered += [bool(state.initial.any())] * (2 * used) + [False] * (2 * (stored - used))
+    left = [i for i, done in enumerate(covered) if not done]
+    return left[-1] + 1 - left[0] if left else 0
+
+
+def loop_code(function: Function, lanes: int) -> Counter[str]:
+    """The same for a loop of one kind; one function whatever the number of its calls."""
+    counts = _named(Counter({"code": 1}), function, lanes)
+    # The price of the function has that of two calls.
+    counts["further argument"] = max(0, len(function.sizes) - 2) * (function.pointers + 1)
+    return +counts
+
+
+def operator_code(function: Function, lanes: int) -> Counter[str]:
+    """The same for a loop that was never measured."""
+    counts = Counter({"loop": 1, "loop pointer": function.pointers})
+    counts.update({f"code {name}": n for name, n in function.operators.items()})
+    counts["loop more calls"] = len(function.sizes) - 1
+    return counts
+
+
+def frame(loops: list[Function]) -> Counter[str]:
+    """What a step's frame is a sum of if one of its loops was never measured."""
+    return Counter(
+        {
+            "loops": 1,
+            "most pointers": max(loop.pointers for loop in loops),
+            "pointers": sum(loop.pointers for loop in loops),
+            "operators": sum(loop.operators.total() for loop in loops),
+        }
+    )
+
+
+def _named(counts: Counter[str], function: Function, lanes: int) -> Counter[str]:
+    name = function.name(lanes)
+    return Counter({f"{kind} {name}": n for kind, n in counts.items()})
+
+
+def engine_feature(model: Model) -> str:
+    """The functions of the engine that a model calls."""
+    names = set()
+    for action in model.schedule.actions:
+        if isinstance(action, Multiply):
+            wide = "" if fits_32_bits(action.matrix) else "wide"
+            names.add(f"{wide}{'add' if action.add else ''}" or "plain")
+    return f"engine {'+'.join(sorted(names))}"

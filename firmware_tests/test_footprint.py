@@ -1,0 +1,50 @@
+"""What a report promises of a model's flash, RAM and instructions against what the boards need."""
+
+from __future__ import annotations
+
+from edgernn.footprint import estimate, load_targets
+from firmware_tests.boards import BOARDS, Board
+from firmware_tests.fit import TARGET_NAMES
+from firmware_tests.samples import measure_programs
+from firmware_tests.table import RESULTS, kept, markdown, measure_references
+from firmware_tests.training import held_out
+
+CHECKED = ("gru_64_32", "lstm_48_20", "grus_29_18")
+LIMIT = 0.02
+
+
+def test_report_is_within_two_percent_of_the_board(board: Board) -> None:
+    """Of models that no price was taken from."""
+    programs = held_out()
+    target = load_targets()[TARGET_NAMES[board.name]]
+    for sample in measure_programs(board, {name: programs[name] for name in CHECKED}):
+        promised = estimate(sample.model, target)
+        assert promised.measured
+        assert promised.weights == sample.weights
+        for what, number, measured in (
+            ("instructions", promised.instructions, sample.instructions),
+            ("flash", promised.flash, sample.flash),
+            ("RAM", promised.ram, sample.ram),
+        ):
+            error = number / measured - 1
+            assert abs(error) <= LIMIT, f"{sample.name} {what}: {number}, not {measured}"
+
+
+def test_costs_are_those_of_the_table(board: Board) -> None:
+    """More flash, RAM or instructions, or less, are a deliberate change: see table.py."""
+    table = kept()[TARGET_NAMES[board.name]]
+    measured = measure_references(board)
+    assert measured.keys() == table.keys()
+    for name, costs in measured.items():
+        for what, number in costs.items():
+            before = table[name][what]
+            assert abs(number - before) <= LIMIT * before, f"{name} {what}: {number}, was {before}"
+
+
+def test_results_show_the_table() -> None:
+    assert set(kept()) == set(TARGET_NAMES.values()) == set(load_targets())
+    assert len(BOARDS) == len(kept())
+    shown = RESULTS.read_text(encoding="utf-8").splitlines()
+    # The emulator's version is that of the machine that wrote it.
+    tables = [line for line in markdown(kept()).splitlines() if line.startswith("|")]
+    assert [line for line in shown if line.startswith("|")] == tables

@@ -1,0 +1,192 @@
+"""The programs that prices are taken from, and others to check them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+
+from edgernn.exporters.c.model import Model
+from edgernn.footprint.features import engine_feature
+from edgernn.graph import Graph, Node, Output
+from edgernn.lowering import lower
+from edgernn.lowering.builder import Builder
+from edgernn.rounding import Nearest
+from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Tensor
+from tests.programs import random_graph, random_program, random_ranges, random_structure
+
+CELLS: Final = {"gru": 4.0, "lstm": 4.0, "lstm ": 8.0, "rnn_tanh": 4.0, "rnn_relu": 4.0}
+"""Cells and the ranges of their values: at one the LSTM's loop is shorter."""
+PARTIAL: Final = {1: [19, 35], 2: [1, 17, 27, 65], 8: [4, 19, 36, 67]}
+"""Lanes -> sizes that are no multiple of it; the first is one turn of a loop, if there are such."""
+
+
+def products() -> dict[str, Program]:
+    """One product each: every remainder of rows and columns, few and more blocks."""
+    shapes = [(4 * g, 8 * b + r) for r in range(8) for g, b in ((1, 0), (1, 1), (1, 2), (1, 3))]
+    shapes += [(4 * g, 8 * b + r) for r in range(8) for g, b in ((2, 0), (2, 1), (2, 2), (4, 3))]
+    shapes += [(12, 16 + r) for r in range(8)] + [(32, 64)]
+    shapes += [(rows, 16) for rows in (1, 2, 3, 5, 6, 7)]
+    result = {f"p{r}x{c}": _products([(r, c, "n")]) for r, c in shapes if c}
+    for rows in (1, 2, 3, 4, 5, 6, 7, 8, 32):
+        result[f"a{rows}"] = _products([(rows, 16, "nn")])
+    for rows, columns in ((4, 8), (4, 16), (4, 24), (8, 8), (8, 16), (8, 24), (12, 16), (32, 64)):
+        result[f"s{rows}x{columns}"] = _products([(rows, columns, "n")], skewed=True)
+    return result
+
+
+def engines() -> dict[str, Program]:
+    """Every choice of the engine's functions, and none; wide products of several shapes."""
+    found: dict[str, Program] = {}
+    kinds = ("n", "w", "nn", "nw", "wn", "ww")
+    for number in range(4):
+        for chosen in combinations(kinds, number):
+            program = _products([(8, 16, kind) for kind in chosen])
+            found.setdefault(engine_feature(Model(program, "model")), program)
+    result = {f"e{i}": program for i, program in enumerate(found.values())}
+    for i, columns in enumerate((3, 12, 22, 37, 65, 10, 15, 301, 603)):
+        result[f"wide{i}"] = _products([(5 + 3 * i, columns, "w"), (6 + i, columns, "ww")])
+    return result
+
+
+def _products(shapes: Sequence[tuple[int, int, str]], skewed: bool = False) -> Program:
+    """Products of one input, or of what follows its first element; each has an output of its own.
+
+    Kinds: n, w for 32 bits and wider; two letters make a sum of two, of which one is added.
+    """
+    builder, rng = Builder(Nearest()), np.random.default_rng(len(shapes))
+    size, source = shapes[0][1] if shapes else 8, "x"
+    builder.tensor("x", size + skewed, UNIT)
+    if skewed:
+        source = "rest"
+        builder.tensors |= {"first": Tensor("first", 1, UNIT), "rest": Tensor("rest", size, UNIT)}
+        builder.operators.append(Operator("split", ("x",), ("first", "rest")))
+    outputs: dict[str, str] = {}
+    for i, (rows, columns, kind) in enumerate(shapes):
+        names = [f"{letter}{i}{j}" for j, letter in enumerate(kind)]
+        for name, letter in zip(names, kind, strict=True):
+            shift = 33 if letter == "w" else 26 + int(np.log2(columns) / 2)
+            matrix = Matrix(
+                rng.integers(-127, 128, (rows, columns)).astype(np.int8),
+                rng.integers(-(1 << 18), 1 << 18, rows) + (1 << 31 if letter == "w" else 0),
+                rng.integers(16384, 32768, rows).astype(np.int32),
+                np.full(rows, shift, np.int32),
+            )
+            builder.tensors[name] = Tensor(name, rows, UNIT)
+            builder.operators.append(Operator("linear", (source,), (name,), matrix))
+        if len(names) == 2:
+            builder.tensors[f"s{i}"] = Tensor(f"s{i}", rows, UNIT)
+            builder.operators.append(Operator("add", tuple(names), (f"s{i}",)))
+            names = [f"s{i}"]
+        outputs[f"y{i}"] = names[0]
+    if not shapes:
+        builder.tensors["y"] = Tensor("y", 8, UNIT)
+        builder.operators.append(Operator("relu", ("x",), ("y",)))
+        outputs = {"y": "y"}
+    return builder.program(("x",), outputs, {})
+
+
+def moves(kind: str) -> dict[int, Program]:
+    """Programs that clear a state of some elements, set one from constants, or copy an input."""
+    result: dict[int, Program] = {}
+    for size in (2, 3, 6, 8, 12, 14, 16, 17, 18, 24, 28, 30, 31, 32, 33, 34, 36, 48, 64, 65, 100):
+        builder = Builder(Nearest())
+        builder.tensor("x", size if kind == "copy" else 2, UNIT)
+        builder.tensors["y"] = Tensor("y", builder.size("x"), UNIT)
+        builder.operators.append(Operator("relu", ("x",), ("y",)))
+        outputs = {"y": "y"}
+        if kind == "copy":
+            outputs["z"] = "x"
+        else:
+            builder.state("s", size, UNIT, np.full(size, 0.5 * (kind == "memcpy"), np.float32))
+            builder.tensors["t"] = Tensor("t", size, UNIT)
+            builder.operators.append(Operator("relu", (builder.states[0].input,), ("t",)))
+            builder.carry("s", "t")
+        result[size] = builder.program(("x",), outputs, {})
+    return result
+
+
+def cells(lanes: int) -> dict[str, Program]:
+    """Each cell alone and in stacks: loops of every form, with and without an output to store."""
+    whole = [lanes, 10, 16, 24, 48, 96]
+    stacks = [[24, 24], [40, 40], [16] * 3, [16, 24], [48, 32, 8], [9, 40, 12], [27, 18]]
+    partial = PARTIAL[lanes]
+    if lanes > 1:
+        stacks += [[17, 33, 8], [29, 18], [21, 43], [35, 13], *([n, n] for n in partial[1:3])]
+    result: dict[str, Program] = {}
+    for i, (cell, amplitude) in enumerate(CELLS.items()):
+        for j, size in enumerate([*whole, *partial]):
+            for head in (0, 3):
+                program = _stack(cell, [size], 12, amplitude, head)
+                # What a reset costs may not go with the kind of a loop.
+                zero = (j + head) % 2 == 0
+                result[f"c{i}_{size}_{head}"] = reset_to_zero(program) if zero else program
+        for hidden in stacks:
+            name = f"s{i}_{'_'.join(map(str, hidden))}"
+            result[name] = _stack(cell, hidden, 12, amplitude, 4)
+    for i, names in enumerate((["gru", "lstm"], ["rnn_tanh", "gru"], ["lstm", "rnn_relu"])):
+        result[f"mixed{i}"] = random_program(names, [24, 32], 12, i, 2)
+    return result
+
+
+def heads(lanes: int) -> dict[str, Program]:
+    """A linear layer and an activation, as models end; ReLU and the usual tanh are among cells."""
+    result: dict[str, Program] = {}
+    for kind, amplitude in (("sigmoid", 4.0), ("sigmoid", 8.0), ("tanh", 8.0)):
+        for size in (lanes, 10, 24, *PARTIAL[lanes][:2]):
+            rng = np.random.default_rng(size)
+            arrays = {
+                "weight": rng.standard_normal((size, 12)).astype(np.float32),
+                "bias": rng.standard_normal(size).astype(np.float32),
+            }
+            nodes = (Node("linear", ("x",), ("a",), arrays), Node(kind, ("a",), ("b",)))
+            sizes = {"x": 12, "a": size, "b": size}
+            graph = Graph(sizes, ("x",), (Output("y", "b", last=False),), nodes)
+            program = lower(graph, random_ranges(graph, amplitude), Nearest(), {})
+            result[f"{kind}{amplitude:.0f}_{size}"] = program
+    return result
+
+
+def _stack(cell: str, hidden: list[int], features: int, amplitude: float, head: int) -> Program:
+    graph = random_graph([cell.strip()] * len(hidden), hidden, features, sum(hidden), head)
+    return lower(graph, random_ranges(graph, amplitude), Nearest(), {})
+
+
+def reset_to_zero(program: Program) -> Program:
+    """The same program with initial states of 0, as most networks have them."""
+    states = [replace(s, initial=np.zeros_like(s.initial)) for s in program.states]
+    return replace(program, states=tuple(states))
+
+
+def structures() -> dict[str, Program]:
+    """Programs of no particular architecture: what a loop costs by its operators."""
+    return {f"any{seed}": random_structure(1000 + seed) for seed in range(12)}
+
+
+def held_out() -> dict[str, Program]:
+    """Other shapes and seeds than any of the above."""
+    random = random_program
+    programs = {
+        "gru_64_32": random(["gru"], [64], 32, 501),
+        "gru_64_32_head": random(["gru"], [64], 32, 502, 10),
+        "gru_33_7": random(["gru"], [33], 7, 503, 5),
+        "lstm_48_20": random(["lstm"], [48], 20, 504, 6),
+        "lstm_64_32": random(["lstm"], [64], 32, 505),
+        "lstm_21_9": random(["lstm"], [21], 9, 506, 1),
+        "tanh_30_10": random(["rnn_tanh"], [30], 10, 507, 4),
+        "relu_52_13": random(["rnn_relu"], [52], 13, 508, 2),
+        "grus_29_18": random(["gru", "gru"], [29, 18], 11, 509, 3),
+        "lstms_20_20": random(["lstm", "lstm"], [20, 20], 14, 510, 7),
+        "mixed": random(["lstm", "gru"], [27, 36], 10, 511, 12),
+        "grus_16": random(["gru", "gru", "gru"], [16, 16, 16], 8, 512),
+        "gru_80_40": random(["gru"], [80], 40, 513, 12),
+        "gru_10_4": random(["gru"], [10], 4, 514, 2),
+        "gru_14_6": random(["gru"], [14], 6, 515, 2),
+        "lstm_40_16": random(["lstm"], [40], 16, 516, 2),
+        "lstm_13_5": random(["lstm"], [13], 5, 517, 3),
+    }
+    zero = ("gru_64_32", "lstm_48_20", "grus_29_18", "relu_52_13", "gru_14_6", "lstm_40_16")
+    return {n: reset_to_zero(p) if n in zero else p for n, p in programs.items()}
