@@ -30,6 +30,28 @@ typedef struct {
     uint16_t columns;
 } edgernn_wide_matrix_t;
 
+/* How the constants lie in memory depends on the family, and so do the products' names: a model and
+ * an engine that were compiled for different ones do not link. */
+#if defined(EDGERNN_DSP)
+#define EDGERNN_OF_FAMILY(name) name##_dsp
+#elif defined(EDGERNN_HELIUM)
+#define EDGERNN_OF_FAMILY(name) name##_helium
+#elif defined(EDGERNN_NEON)
+#define EDGERNN_OF_FAMILY(name) name##_neon
+#elif defined(EDGERNN_AVX512)
+#define EDGERNN_OF_FAMILY(name) name##_avx512
+#elif defined(EDGERNN_AVX2)
+#define EDGERNN_OF_FAMILY(name) name##_avx2
+#elif defined(EDGERNN_SHORT_PRODUCTS)
+#define EDGERNN_OF_FAMILY(name) name##_short
+#else
+#define EDGERNN_OF_FAMILY(name) name##_portable
+#endif
+#define edgernn_linear EDGERNN_OF_FAMILY(edgernn_linear)
+#define edgernn_linear_add EDGERNN_OF_FAMILY(edgernn_linear_add)
+#define edgernn_linear_wide EDGERNN_OF_FAMILY(edgernn_linear_wide)
+#define edgernn_linear_wide_add EDGERNN_OF_FAMILY(edgernn_linear_wide_add)
+
 /* y = W x + b */
 void edgernn_linear(const edgernn_matrix_t *matrix, const int16_t *x, int16_t *y);
 /* y = sat(y + W x + b), W x + b rounded to int16 first */
