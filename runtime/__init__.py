@@ -4,6 +4,7 @@ from edgernn.runtime.engine import StepRuntime
 from edgernn.runtime.errors import EdgernnError, FileFormatError, InputError
 from edgernn.runtime.file import load_program, save_program
 from edgernn.runtime.program import Program
+from edgernn.runtime.state import state_from_bytes, state_to_bytes
 
 __all__ = [
     "EdgernnError",
@@ -13,4 +14,6 @@ __all__ = [
     "StepRuntime",
     "load_program",
     "save_program",
+    "state_from_bytes",
+    "state_to_bytes",
 ]
