@@ -25,7 +25,7 @@ from edgernn.runtime.file import load_program, write_atomically
 from edgernn.runtime.library import library_path, platform_tag, processor_features
 from edgernn.runtime.program import Program
 from edgernn.sample import SAMPLE, read_sample
-from edgernn.streams import data_streams, random_streams
+from edgernn.streams import verification_streams
 from edgernn.verify import Engine, PlainEngine, Verification, require, verify
 
 VERIFY_STEPS: Final = 1_000
@@ -125,8 +125,7 @@ def _verified(
     """The same with what only a run on this machine can tell. MismatchError if a bit differs."""
     engine = LibraryEngine(library, program)
     sample = read_sample(built.path.with_name(SAMPLE), program)
-    streams = data_streams(program, sample, steps // 2)
-    streams += random_streams(program, steps - sum(s.steps for s in streams), seed)
+    streams = verification_streams(program, sample, steps, seed)
     both: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None), (engine, None)]
     result = verify(program, both, streams, {}, progress)
     require(result)

@@ -18,7 +18,7 @@ from edgernn.runtime.file import load_program
 from edgernn.runtime.library import library_path
 from edgernn.runtime.program import Program
 from edgernn.sample import SAMPLE, read_sample
-from edgernn.streams import data_streams, random_streams
+from edgernn.streams import verification_streams
 from edgernn.verify import (
     STEPS,
     Engine,
@@ -96,8 +96,7 @@ def verify_folder(
         engines.append((LibraryEngine(library, program), None))
     elif library.is_file():
         skipped.append(Row("native", note=f"{library.name} runs code: --native compares it too"))
-    streams = data_streams(program, sample, steps // 2)
-    streams += random_streams(program, steps - sum(s.steps for s in streams), seed)
+    streams = verification_streams(program, sample, steps, seed)
     result = verify(program, engines, streams, options, progress)
     result.rows += skipped
     floats = folder / "model.float.onnx"

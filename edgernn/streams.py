@@ -63,3 +63,11 @@ def data_streams(
         inputs = {n: quantize(sequence[n][:left], program.tensors[n]) for n in program.inputs}
         streams.append(Stream(f"calibration sequence {len(streams)}", inputs))
     return streams
+
+
+def verification_streams(
+    program: Program, sample: list[dict[str, NDArray[np.float32]]], steps: int, seed: int
+) -> list[Stream]:
+    """Streams of `steps` steps in all: up to half of them of the sample, the others random."""
+    streams = data_streams(program, sample, steps // 2)
+    return streams + random_streams(program, steps - sum(s.steps for s in streams), seed)
