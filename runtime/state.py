@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,17 @@ from edgernn.runtime.program import Program
 Int16Array = NDArray[np.int16]
 
 
+# A program is immutable: its file is written and hashed once, not for every state.
+_TAGS: WeakKeyDictionary[Program, int] = WeakKeyDictionary()
+
+
 def state_tag(program: Program) -> int:
     """What marks a state as this program's: 32 bits, never 0, which is what empty memory holds."""
-    tag = int.from_bytes(hashlib.sha256(to_bytes(program)).digest()[:4], "little")
-    return tag or 1
+    tag = _TAGS.get(program)
+    if tag is None:
+        tag = int.from_bytes(hashlib.sha256(to_bytes(program)).digest()[:4], "little") or 1
+        _TAGS[program] = tag
+    return tag
 
 
 def stored_size(size: int) -> int:
