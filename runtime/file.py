@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.runtime.errors import EdgernnError, FileFormatError, InputError
+from edgernn.runtime.functions import TABLES
 from edgernn.runtime.program import Matrix, Operator, Program, Scale, State, Tensor
 from edgernn.runtime.validate import MAX_NAMES, MAX_OPERATORS, MAX_SIZE, validate
 
@@ -65,6 +66,10 @@ def to_bytes(program: Program) -> bytes:
         if op.matrix is not None:
             for part in _MATRIX:
                 arrays[f"{op.name}.{part}"] = getattr(op.matrix, part)
+        if op.table is not None:
+            arrays[f"{op.name}.table"] = op.table
+    for name, values in program.constants.items():
+        arrays[f"{name}.constant"] = values
     for state in program.states:
         if state.initial.any():
             arrays[f"{state.name}.initial"] = state.initial
@@ -215,7 +220,8 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
         if kind == "linear":
             parts = {part: take(f"{writes[0]}.{part}", code) for part, code in _MATRIX.items()}
             matrix = Matrix(**parts)
-        operators.append(Operator(str(kind), reads, writes, matrix))
+        table = take(f"{writes[0]}.table", TABLES[kind]) if kind in TABLES else None
+        operators.append(Operator(str(kind), reads, writes, matrix, table))
     states = []
     for name, before, after in description["states"]:
         key = f"{name}.initial"
@@ -223,6 +229,8 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
         initial = take(key, "I16") if key in arrays else _ZEROS[:zeros]
         state_name, state_input, state_output = _names([name, before, after])
         states.append(State(state_name, state_input, state_output, initial))
+    constants = {name: take(f"{name}.constant", "I16") for name in tensors
+                 if f"{name}.constant" in arrays}  # fmt: skip
     if arrays:
         raise ValueError(f"tensor {next(iter(arrays))[:64]!r} belongs to nothing")
     results = description["outputs"]
@@ -231,7 +239,13 @@ def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
     if not isinstance(metadata, dict):
         raise ValueError("its metadata is not a mapping")
     return Program(
-        tensors, _names(description["inputs"]), outputs, tuple(states), tuple(operators), metadata
+        tensors,
+        _names(description["inputs"]),
+        outputs,
+        tuple(states),
+        tuple(operators),
+        metadata,
+        constants,
     )
 
 

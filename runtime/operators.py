@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from edgernn.runtime import activation, fixedpoint
+from edgernn.runtime.functions import Embedding, Lookup, Rsqrt
 from edgernn.runtime.fixedpoint import Int64Array
 from edgernn.runtime.program import UNIT, Operator, Program, Tensor
 
@@ -175,6 +176,38 @@ class Relu:
         return [np.maximum(x[0], 0)]
 
 
+class Maximum:
+    """Element-wise larger one of two vectors of equal scale."""
+
+    inputs, outputs = 2, 1
+
+    def check(self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+        _same_sizes(ins, outs)
+        _need(len({t.scale for t in (*ins, *outs)}) == 1, "its scales differ")
+
+    def compute(
+        self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor], x: Sequence[Int64Array]
+    ) -> list[Int64Array]:
+        return [np.maximum(x[0], x[1])]
+
+
+class Select:
+    """mask, a, b: a where the mask is not 0, else b; a mask of one element counts for all."""
+
+    inputs, outputs = 3, 1
+
+    def check(self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+        mask, *values = ins
+        _same_sizes(values, outs)
+        _need(mask.size in (1, outs[0].size), "its mask has another size")
+        _need(len({t.scale for t in (*values, *outs)}) == 1, "its scales differ")
+
+    def compute(
+        self, op: Operator, ins: Sequence[Tensor], outs: Sequence[Tensor], x: Sequence[Int64Array]
+    ) -> list[Int64Array]:
+        return [np.where(x[0] != 0, x[1], x[2])]
+
+
 class Rescale:
     """The same values at another scale; QUANTIZE from int16 to int16."""
 
@@ -235,6 +268,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "rescale": Rescale(),
     "split": Split(),
     "concat": Concat(),
+    "maximum": Maximum(),
+    "select": Select(),
+    "lookup": Lookup(),
+    "rsqrt": Rsqrt(),
+    "embedding": Embedding(),
 }
 
 
@@ -247,6 +285,9 @@ def evaluate_step(
     The slow, plain engine: it names the first wrong operator, and the fast one is held against it.
     """
     values: dict[str, Int64Array] = dict(inputs)
+    lead = next(iter(inputs.values())).shape[:-1]
+    for name, constant in program.constants.items():
+        values[name] = np.broadcast_to(constant.astype(np.int64), (*lead, constant.size))
     for state in program.states:
         values[state.input] = states[state.name]
     for op in program.operators:

@@ -89,10 +89,11 @@ class Matrix:
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator: a kind from `operators.KINDS`, tensor names in and out, a matrix if it has one.
+    """One operator: a kind from `operators.KINDS`, tensor names in and out, and its constants.
 
+    matrix: of a linear. table: of a lookup (513,) int16, of an embedding (rows, columns) int8.
     It is known by the name of its first output.
     """
 
@@ -100,6 +101,7 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     matrix: Matrix | None = None
+    table: NDArray[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ class Program:
     """One time step of a quantized recurrent network.
 
     inputs: tensor names, in call order. outputs: public name -> tensor name, in return order.
+    constants: tensor name -> (size,) int16, tensors that no operator writes.
     metadata: text for people and tools; it never changes what is computed.
     """
 
@@ -134,10 +137,11 @@ class Program:
     states: tuple[State, ...]
     operators: tuple[Operator, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, NDArray[np.int16]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A frozen description: the mappings cannot be written through either.
-        for name in ("tensors", "outputs", "metadata"):
+        for name in ("tensors", "outputs", "metadata", "constants"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -146,7 +150,7 @@ class Program:
         return type(self), tuple(dict(v) if isinstance(v, Mapping) else v for v in values)
 
     def producer(self, name: str) -> Operator | None:
-        """The operator that writes a tensor; None for inputs and state inputs."""
+        """The operator that writes a tensor; None for inputs, state inputs and constants."""
         return next((op for op in self.operators if name in op.outputs), None)
 
     def consumers(self, name: str) -> list[Operator]:
@@ -155,8 +159,11 @@ class Program:
 
     @property
     def weight_count(self) -> int:
-        """Number of int8 weights."""
-        return sum(op.matrix.weight.size for op in self.operators if op.matrix)
+        """Number of int8 weights, embedding tables included."""
+        tables = [op.table for op in self.operators if op.kind == "embedding"]
+        return sum(op.matrix.weight.size for op in self.operators if op.matrix) + sum(
+            table.size for table in tables if table is not None
+        )
 
     @property
     def row_count(self) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from edgernn.runtime.errors import FileFormatError
+from edgernn.runtime.functions import TABLES
 from edgernn.runtime.operators import KINDS
 from edgernn.runtime.program import Operator, Program
 
@@ -49,6 +50,12 @@ def validate(program: Program, where: str = "the program") -> None:
         written.add(state.input)
     if len(written) != len(program.inputs) + len(program.states) or not program.inputs:
         raise refuse("its inputs and states are missing or not distinct")
+    for name, values in program.constants.items():
+        if name in written or name not in program.tensors:
+            raise refuse(f"constant {name[:64]!r} is an input, or none of its tensors")
+        if values.shape != (program.tensors[name].size,) or values.dtype != np.int16:
+            raise refuse(f"constant {name} is not {program.tensors[name].size} int16")
+        written.add(name)
     unknown = sorted(written - set(program.tensors))
     if unknown:
         raise refuse(f"input {unknown[0][:64]!r} is not one of its tensors")
@@ -99,6 +106,8 @@ def _check_operator(
             raise refuse(f"operator {op.name} ({op.kind}) has {count} operands, not {expected}")
     if (op.matrix is not None) != (op.kind == "linear"):
         raise refuse(f"operator {op.name} ({op.kind}) has a matrix where none belongs, or none")
+    if (op.table is not None) != (op.kind in TABLES):
+        raise refuse(f"operator {op.name} ({op.kind}) has a table where none belongs, or none")
     try:
         kind.check(
             op, [program.tensors[n] for n in op.inputs], [program.tensors[n] for n in op.outputs]

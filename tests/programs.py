@@ -104,6 +104,12 @@ def random_structure(seed: int, operators: int = 16) -> Program:
     inputs = tuple(
         b.tensor(f"x{i}", one_of(sizes), one_of(SCALES)) for i in range(rng.integers(1, 3))
     )
+    if rng.random() < 0.4:
+        inputs = (*inputs, b.tensor("token", 1, Scale(1, 0)))
+    for i in range(rng.integers(0, 3)):
+        size = one_of(sizes)
+        b.constant(f"k{i}", np.zeros(size), one_of(SCALES))
+        b.constants[f"k{i}"][:] = rng.integers(-32768, 32768, size)
     for i in range(rng.integers(0, 4)):
         size = one_of(sizes)
         b.state(f"s{i}", size, one_of(SCALES), np.zeros(size, np.float32))
@@ -137,6 +143,7 @@ def _append_random(
     ins: tuple[str, ...] = (x,)
     outs: tuple[Tensor, ...] = (Tensor(name, like.size, like.scale),)
     matrix: Matrix | None = None
+    table: NDArray[Any] | None = None
     if kind == "linear":
         outs = (Tensor(name, one_of(sizes), one_of(SCALES)),)
         matrix = random_matrix(rng, outs[0].size, like.size, like.scale, outs[0].scale)
@@ -144,6 +151,8 @@ def _append_random(
         near = [like.scale, like.scale, Scale(like.scale.mantissa, like.scale.exponent + 1)]
         ins, outs = (x, y), (Tensor(name, like.size, one_of([*near, *SCALES])),)
     elif kind == "mul":
+        if like.scale.exponent + b.scale(y).exponent > 0:
+            return
         scale = Scale.of(like.scale.fraction * b.scale(y).fraction / UNIT.fraction)
         ins, outs = (x, y), (Tensor(name, like.size, scale),)
     elif kind in ("logistic", "tanh"):
@@ -160,7 +169,27 @@ def _append_random(
         mates = [n for n in names if b.scale(n) == like.scale]
         ins = (x, *(one_of(mates) for _ in range(rng.integers(1, 3))))
         outs = (Tensor(name, sum(b.size(n) for n in ins), like.scale),)
-    op = Operator(kind, ins, tuple(t.name for t in outs), matrix)
+    elif kind == "maximum":
+        ins = (x, one_of([n for n in mates if b.scale(n) == like.scale] or [x]))
+    elif kind == "select":
+        same = [n for n in mates if b.scale(n) == like.scale] or [x]
+        masks = [n for n in names if b.size(n) in (1, like.size)]
+        ins = (one_of(masks or [x]), x, one_of(same))
+    elif kind == "lookup":
+        outs = (Tensor(name, like.size, one_of(SCALES)),)
+        smooth = 32767 * np.sin(rng.normal() * 3 + np.linspace(0, rng.uniform(1, 40), 513))
+        rough = rng.integers(-32768, 32768, 513)
+        table = (smooth if rng.random() < 0.7 else rough).astype(np.int16)
+    elif kind == "rsqrt":
+        if like.scale.mantissa != 1 or like.scale.exponent % 2:
+            return
+        gain = int(rng.integers(9))
+        outs = (Tensor(name, like.size, Scale(1, -15 - gain - like.scale.exponent // 2)),)
+    elif kind == "embedding":
+        ins = ("token",) if "token" in names else (x,)
+        table = rng.integers(-128, 128, (one_of([1, 7, 300]), one_of(sizes))).astype(np.int8)
+        outs = (Tensor(name, table.shape[1], one_of(SCALES)),)
+    op = Operator(kind, ins, tuple(t.name for t in outs), matrix, table)
     try:
         KINDS[kind].check(op, [b.tensors[n] for n in ins], outs)
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgernn.rounding import Moments, Rounding
 from edgernn.runtime.errors import UnsupportedError
+from edgernn.runtime.functions import tabulated
 from edgernn.runtime.operators import KINDS, MAX_BIAS, SHIFTS
 from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, State, Tensor
 
@@ -40,6 +41,7 @@ class Builder:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    constants: dict[str, NDArray[np.int16]] = field(default_factory=dict)
 
     def tensor(self, name: str, size: int, scale: Scale) -> str:
         """Declare a tensor; its name must be new."""
@@ -60,6 +62,15 @@ class Builder:
         integers = np.clip(np.rint(initial.astype(np.float64) / float(scale)), -32768, 32767)
         self.states.append(State(name, tensor, "", integers.astype(np.int16)))
         return tensor
+
+    def constant(self, name: str, values: NDArray[Any], scale: Scale | None = None) -> str:
+        """Declare a tensor of fixed values (size,), at the finest scale unless one is given."""
+        if not np.isfinite(values).all():
+            raise UnsupportedError(f"{name} holds NaN or infinity; train the model again")
+        scale = covering_scale(float(np.abs(values).max(initial=0.0))) if scale is None else scale
+        integers = np.rint(values.astype(np.float64) / float(scale))
+        self.constants[name] = np.clip(integers, -32768, 32767).astype(np.int16)
+        return self.tensor(name, len(values), scale)
 
     def carry(self, name: str, tensor: str) -> None:
         """The tensor becomes the next value of a declared state."""
@@ -138,6 +149,37 @@ class Builder:
         """max(x, 0)."""
         return self._append("relu", name, (x,), self.size(x), self.scale(x))
 
+    def maximum(self, name: str, a: str, b: str) -> str:
+        """max(a, b), of equal scale."""
+        return self._append("maximum", name, (a, b), self.size(a), self.scale(a))
+
+    def select(self, name: str, mask: str, a: str, b: str) -> str:
+        """a where mask is not 0, else b, of equal scale; mask has one element or as many as a."""
+        return self._append("select", name, (mask, a, b), self.size(a), self.scale(a))
+
+    def lookup(
+        self,
+        name: str,
+        x: str,
+        function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        scale: Scale,
+    ) -> str:
+        """function(x), element by element, interpolated between 513 points."""
+        table = tabulated(function, self.scale(x), scale)
+        self.tensor(name, self.size(x), scale)
+        self.operators.append(Operator("lookup", (x,), (name,), table=table))
+        return name
+
+    def rsqrt(self, name: str, x: str, scale: Scale) -> str:
+        """1 / sqrt(x); scale^2 times that of x must be a power 4^-15 to 4^-23."""
+        return self._append("rsqrt", name, (x,), self.size(x), scale)
+
+    def embedding(self, name: str, ids: str, table: NDArray[np.int8], scale: Scale) -> str:
+        """The row of an int8 table (tokens, size) that the id says."""
+        self.tensor(name, table.shape[1], scale)
+        self.operators.append(Operator("embedding", (ids,), (name,), table=table))
+        return name
+
     def rescale(self, name: str, x: str, scale: Scale) -> str:
         """x at another scale; x itself if it has that scale."""
         if self.scale(x) == scale:
@@ -168,7 +210,13 @@ class Builder:
     ) -> Program:
         """The finished program."""
         return Program(
-            self.tensors, inputs, outputs, tuple(self.states), tuple(self.operators), metadata
+            self.tensors,
+            inputs,
+            outputs,
+            tuple(self.states),
+            tuple(self.operators),
+            metadata,
+            self.constants,
         )
 
 
