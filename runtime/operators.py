@@ -14,8 +14,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from edgernn.runtime import activation, fixedpoint
-from edgernn.runtime.functions import Embedding, Lookup, Rsqrt
 from edgernn.runtime.fixedpoint import Int64Array
+from edgernn.runtime.functions import Embedding, Lookup, Rsqrt
 from edgernn.runtime.program import UNIT, Operator, Program, Tensor
 
 MAX_COLUMNS: Final = 4096
