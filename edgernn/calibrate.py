@@ -7,14 +7,15 @@ that hand their state on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.cells import CELLS
 from edgernn.float_engine import run_float
-from edgernn.graph import CELLS, FloatArray, Graph
+from edgernn.graph import FloatArray, Graph
 from edgernn.progress import Progress
 from edgernn.ranges import Ranges
 from edgernn.rounding import Moments
@@ -35,8 +36,18 @@ def as_sequences(graph: Graph, data: Any) -> Sequences:
     """Calibration data as a list of sequences, each input name -> (T, F) float32.
 
     data, for one input: an array (N, T, F) or (T, F), or a list of (T_i, F). For several: a tuple
-    or a mapping by name of such. InputError for anything else, for NaN and infinity, and for none.
+    or a mapping by name of such. A mask may be left out: nothing is padding then. InputError for
+    anything else, for NaN and infinity, and for none.
     """
+    inputs = graph.inputs
+    named = [name for name in inputs if name not in graph.masks]
+    whole = len(data) if isinstance(data, tuple) else 1
+    if graph.masks and not isinstance(data, Mapping) and whole == len(named):
+        sequences = as_sequences(_unmasked(graph), data)
+        for sequence in sequences:
+            steps = len(sequence[named[0]])
+            sequence.update((name, np.ones((steps, 1), np.float32)) for name in graph.masks)
+        return sequences
     if isinstance(data, Mapping):
         missing = [name for name in graph.inputs if name not in data]
         if missing:
@@ -58,6 +69,12 @@ def as_sequences(graph: Graph, data: Any) -> Sequences:
     if any(other != lengths[0] for other in lengths):
         raise InputError("the calibration inputs differ in their number of sequences or steps")
     return [dict(zip(graph.inputs, parts, strict=True)) for parts in zip(*per_input, strict=True)]
+
+
+def _unmasked(graph: Graph) -> Graph:
+    """The graph as one that has no masks, as far as its inputs are concerned."""
+    inputs = tuple(name for name in graph.inputs if name not in graph.masks)
+    return replace(graph, inputs=inputs, nodes=())
 
 
 def _checked(name: str, features: int, values: Any) -> list[FloatArray]:
@@ -106,7 +123,9 @@ def calibrate(
     if method not in METHODS:
         raise InputError(f"calibration method {method!r} is none of {', '.join(METHODS)}")
     read = {n for node in graph.nodes for n in node.inputs if node.kind in (*CELLS, "linear")}
-    read |= {node.name for node in graph.nodes if node.kind in CELLS}
+    for node in graph.nodes:
+        if node.kind in CELLS:
+            read |= {node.name, *(f"{node.name}.{part}" for part in CELLS[node.kind].products)}
     passes = 1 if method == "minmax" else 2
     total = passes * sum(len(next(iter(s.values()))) for s in sequences)
     done = 0

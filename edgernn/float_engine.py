@@ -1,16 +1,17 @@
 """The float reference: a graph executed in NumPy, float32, one batch of sequences at a time.
 
 It is what quantization is calibrated with and measured against, and what the importer holds
-against torch. Equations as in torch.nn.GRU, LSTM and RNN.
+against torch. The equations of a cell are in its module of `edgernn.cells`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgernn.cells import CELLS
+from edgernn.cells.base import product, sigmoid
 from edgernn.graph import FloatArray, Graph, Node
 from edgernn.runtime.errors import InputError, UnsupportedError
 
@@ -27,8 +28,8 @@ def run_float(
 
     inputs: value name -> (N, T, size) float32, batch first. states: state name -> (N, size);
     a state that is not given starts at its initial value. observe is called with every value
-    (N, T, size): inputs, outputs of nodes, and of an rnn_relu node named v its pre-activations
-    `v.gx`, `v.gh` and `v.a`; it must copy what it keeps.
+    (N, T, size): inputs, outputs of nodes, and what a cell notes, as `<node>.<name>`; it must copy
+    what it keeps. What a window has once, after `last` or `first`, is (N, 1, size).
     Returns output name -> (N, T, size) and state name -> (N, size) after the last step.
     InputError if an array is missing, unknown or has another shape.
     """
@@ -41,9 +42,11 @@ def run_float(
             observe(name, values[name])
     for node in graph.nodes:
         operands = [values[name] for name in node.inputs]
-        if node.carried:
+        results: Sequence[FloatArray]
+        if node.kind in CELLS:
             first = [started[state.name] for state in node.carried]
-            results, final = _CELLS[node.kind](node, operands[0], first, observe)
+            mask = values[node.mask] if node.mask else None
+            results, final = _run(node, operands, mask, first, observe)
             finished.update((c.name, h) for c, h in zip(node.carried, final, strict=True))
         else:
             results = (_layer(graph, node, operands),)
@@ -52,12 +55,6 @@ def run_float(
             for name, value in zip(node.outputs, results, strict=True):
                 observe(name, value)
     return {output.name: values[output.value] for output in graph.outputs}, finished
-
-
-def sigmoid(x: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)), without overflow for any x."""
-    result: FloatArray = np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
-    return result
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -96,7 +93,7 @@ def _check_states(
 def _layer(graph: Graph, node: Node, x: list[FloatArray]) -> FloatArray:
     result: FloatArray
     if node.kind == "linear":
-        result = _product(x[0], node.arrays["weight"], node.arrays["bias"])
+        result = product(x[0], node.arrays["weight"], node.arrays["bias"])
     elif node.kind == "relu":
         result = np.maximum(x[0], np.float32(0))
     elif node.kind == "tanh":
@@ -105,6 +102,8 @@ def _layer(graph: Graph, node: Node, x: list[FloatArray]) -> FloatArray:
         result = sigmoid(x[0])
     elif node.kind == "add":
         result = x[0] + x[1]
+    elif node.kind in ("last", "first"):
+        result = x[0][:, -1:] if node.kind == "last" else x[0][:, :1]
     elif node.kind == "concat":
         result = np.concatenate(x, axis=-1)
     elif node.kind == "slice":
@@ -114,77 +113,39 @@ def _layer(graph: Graph, node: Node, x: list[FloatArray]) -> FloatArray:
     return result
 
 
-def _product(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
-    flat = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) @ weight.T
-    flat += bias
-    result: FloatArray = flat.reshape(*x.shape[:-1], len(weight))
-    return result
+def _run(
+    node: Node,
+    inputs: list[FloatArray],
+    mask: FloatArray | None,
+    first: list[FloatArray],
+    observe: Observer | None,
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """All steps of a cell: its outputs (N, T, S) and its last states (N, S)."""
+    cell = CELLS[node.kind]
+    # Time first, so that a step's rows lie together.
+    prepared = [np.ascontiguousarray(v.swapaxes(0, 1)) for v in cell.prepare(node, inputs)]
+    length = len(prepared[0])
+    outputs: list[FloatArray] = []
+    noted: dict[str, FloatArray] = {}
+    states, t = list(first), 0
 
+    def note(name: str, value: FloatArray) -> None:
+        if name not in noted:
+            noted[name] = np.empty((length, *value.shape), np.float32)
+        noted[name][t] = value
 
-def _input_product(node: Node, x: FloatArray) -> FloatArray:
-    """W x + b for all steps at once, time first: (T, N, rows)."""
-    return _product(x.swapaxes(0, 1), node.arrays["weight_ih"], node.arrays["bias_ih"])
-
-
-_Run = tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]
-
-
-def _gru(node: Node, x: FloatArray, first: list[FloatArray], observe: Observer | None) -> _Run:
-    (h,) = first
-    size = h.shape[1]
-    weight, bias = np.ascontiguousarray(node.arrays["weight_hh"].T), node.arrays["bias_hh"]
-    gx = _input_product(node, x)
-    out = np.empty((*gx.shape[:2], size), np.float32)
-    for t, step in enumerate(gx):
-        gh = h @ weight + bias
-        rz = sigmoid(step[:, : 2 * size] + gh[:, : 2 * size])
-        r, z = rz[:, :size], rz[:, size:]
-        n = np.tanh(step[:, 2 * size :] + r * gh[:, 2 * size :])
-        h = n + z * (h - n)
-        out[t] = h
-    return (out.swapaxes(0, 1),), (h,)
-
-
-def _lstm(node: Node, x: FloatArray, first: list[FloatArray], observe: Observer | None) -> _Run:
-    h, c = first
-    size = h.shape[1]
-    weight, bias = np.ascontiguousarray(node.arrays["weight_hh"].T), node.arrays["bias_hh"]
-    gx = _input_product(node, x)
-    out_h, out_c = (np.empty((*gx.shape[:2], size), np.float32) for _ in range(2))
-    for t, step in enumerate(gx):
-        a = step + (h @ weight + bias)
-        input_forget = sigmoid(a[:, : 2 * size])
-        candidate, output = np.tanh(a[:, 2 * size : 3 * size]), sigmoid(a[:, 3 * size :])
-        c = input_forget[:, size:] * c + input_forget[:, :size] * candidate
-        h = output * np.tanh(c)
-        out_h[t], out_c[t] = h, c
-    return (out_h.swapaxes(0, 1), out_c.swapaxes(0, 1)), (h, c)
-
-
-def _rnn(node: Node, x: FloatArray, first: list[FloatArray], observe: Observer | None) -> _Run:
-    (h,) = first
-    weight, bias = np.ascontiguousarray(node.arrays["weight_hh"].T), node.arrays["bias_hh"]
-    relu = node.kind == "rnn_relu"
-    gx = _input_product(node, x)
-    out = np.empty((*gx.shape[:2], h.shape[1]), np.float32)
-    # Only a ReLU state has no bound, so only its parts need a range.
-    seen: NDArray[np.float32] | None = np.empty_like(gx) if relu and observe else None
-    for t, step in enumerate(gx):
-        gh = h @ weight + bias
-        a = step + gh
-        h = np.maximum(a, np.float32(0)) if relu else np.tanh(a)
-        out[t] = h
-        if seen is not None:
-            seen[t] = gh
-    if seen is not None and observe is not None:
-        for part, value in (("gx", gx), ("gh", seen), ("a", gx + seen)):
-            observe(f"{node.name}.{part}", value.swapaxes(0, 1))
-    return (out.swapaxes(0, 1),), (h,)
-
-
-_CELLS: dict[str, Callable[[Node, FloatArray, list[FloatArray], Observer | None], _Run]] = {
-    "gru": _gru,
-    "lstm": _lstm,
-    "rnn_tanh": _rnn,
-    "rnn_relu": _rnn,
-}
+    carried = [cell.outputs.index(name) for name in cell.states]
+    for t in reversed(range(length)) if node.reverse else range(length):
+        results = list(cell.step(node, [v[t] for v in prepared], states, note))
+        if mask is not None:
+            for i, old in zip(carried, states, strict=True):
+                results[i] = np.where(mask[:, t] != 0, results[i], old)
+        states = [results[i] for i in carried]
+        if not outputs:
+            outputs = [np.empty((length, *value.shape), np.float32) for value in results]
+        for output, value in zip(outputs, results, strict=True):
+            output[t] = value
+    if observe is not None:
+        for name, value in noted.items():
+            observe(f"{node.name}.{name}", value.swapaxes(0, 1))
+    return [output.swapaxes(0, 1) for output in outputs], states

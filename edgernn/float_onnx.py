@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.exporters.onnx_graph import OnnxGraph, refuse_repeated
-from edgernn.graph import CELLS, Graph, Node
+from edgernn.graph import Graph, Node
 from edgernn.runtime.errors import UnsupportedError
 
 # PyTorch's gates in ONNX's order: GRU z r h of r z n, LSTM i o f c of i f g o.
@@ -60,7 +60,7 @@ class _Writer:
             g.input(f"state_{state.name}", np.float32, ("N", len(state.initial)))
         for node in source.nodes:
             # In order, so that stacks of any depth need no recursion through cells.
-            if node.kind in CELLS:
+            if node.carried:
                 self._cell(node)
         for output in source.outputs:
             size = source.sizes[output.value]

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-
-CELLS: Final = ("gru", "lstm", "rnn_tanh", "rnn_relu")
-GATES: Final = {"gru": 3, "lstm": 4, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +29,13 @@ class Carried:
 class Node:
     """One layer or function.
 
-    kind: a cell of CELLS, or linear, relu, tanh, sigmoid, add, concat, slice.
-    inputs, outputs: value names. A cell writes h, an LSTM h and c.
-    arrays, float32, in PyTorch's gate order (GRU r z n, LSTM i f g o):
-        cells   weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,)
-        linear  weight (O, I), bias (O,)
-    begin: first feature of a slice.
+    kind: a cell of `edgernn.cells.CELLS`, a layer of `edgernn.lowering.feedforward.LAYERS`, or
+    `last` or `first`: the value at the last or the first step of a window, once per window.
+    inputs, outputs: value names. The values of a cell's states are among its outputs.
+    arrays, float32, in PyTorch's layout; a cell says which it has, a linear has weight (O, I) and
+    bias (O,). numbers: what else the kind needs, such as eps.
+    begin: first feature of a slice. reverse: a cell that runs from the last step to the first.
+    mask: the value (one feature) that freezes the states of a cell where it is 0; "" for none.
     """
 
     kind: str
@@ -47,9 +44,18 @@ class Node:
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
     carried: tuple[Carried, ...] = ()
     begin: int = 0
+    reverse: bool = False
+    mask: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
+        for part in ("arrays", "numbers"):
+            object.__setattr__(self, part, MappingProxyType(dict(getattr(self, part))))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every value it reads: its inputs, and its mask."""
+        return (*self.inputs, self.mask) if self.mask else self.inputs
 
     @property
     def name(self) -> str:
@@ -87,6 +93,19 @@ class Graph:
         """The states of all nodes, in execution order."""
         return tuple(state for node in self.nodes for state in node.carried)
 
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """The inputs that are masks and nothing else."""
+        read = {name for node in self.nodes for name in node.inputs}
+        read |= {output.value for output in self.outputs}
+        used = {node.mask for node in self.nodes}
+        return tuple(name for name in self.inputs if name in used and name not in read)
+
     def consumers(self, value: str) -> list[Node]:
         """The nodes that read a value."""
-        return [node for node in self.nodes if value in node.inputs]
+        return [node for node in self.nodes if value in node.reads]
+
+    @property
+    def is_window(self) -> bool:
+        """Does it need a whole window, because a layer runs backwards?"""
+        return any(node.reverse for node in self.nodes)

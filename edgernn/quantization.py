@@ -9,7 +9,7 @@ import numpy as np
 
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
 from edgernn.graph import Graph
-from edgernn.lowering import lower
+from edgernn.lowering.program import lower
 from edgernn.progress import Progress
 from edgernn.rounding import STRATEGIES
 from edgernn.runtime.errors import InputError

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.graph import GATES, Carried, Graph, Node, Output
-from edgernn.lowering import lower
+from edgernn.graph import Carried, Graph, Node, Output
+from edgernn.importer.recurrent import GATES
 from edgernn.lowering.builder import Builder
+from edgernn.lowering.program import lower
 from edgernn.ranges import Ranges
 from edgernn.rounding import Moments, Nearest
 from edgernn.runtime.operators import KINDS, evaluate_step

@@ -34,7 +34,7 @@ def check(tracer: Tracer, graph: Graph, renamed: Mapping[str, str]) -> None:
 
 def _batches(tracer: Tracer) -> Iterator[dict[FxNode, Any]]:
     torch = require_torch()
-    users = dict(tracer.inputs.values())
+    users = tracer.placeholders
     example = tracer.program.example_inputs
     if example is not None:
         leaves = [t for t in torch.utils._pytree.tree_leaves(example) if torch.is_tensor(t)]
@@ -42,13 +42,16 @@ def _batches(tracer: Tracer) -> Iterator[dict[FxNode, Any]]:
         if shapes == [flow.shape for flow in users.values()]:
             yield dict(zip(users, leaves, strict=True))
     generator = torch.Generator().manual_seed(1)
-    yield {
+
+    def drawn(node: FxNode, flow: Flow) -> Any:
+        dtype = node.meta["val"].dtype
+        if flow.integer:
+            low, high = tracer.limits.get(node, (0, 1 + (dtype == torch.bool)))
+            return torch.randint(low, high, flow.shape, generator=generator).to(dtype)
         # States of GRU and LSTM lie within +-1.
-        node: torch.zeros(flow.shape, dtype=torch.long)
-        if flow.integer
-        else torch.rand(flow.shape, generator=generator) * 2 - 1
-        for node, flow in users.items()
-    }
+        return torch.rand(flow.shape, generator=generator) * 2 - 1
+
+    yield {node: drawn(node, flow) for node, flow in users.items()}
 
 
 def _run_torch(tracer: Tracer, tensors: Mapping[FxNode, Any]) -> dict[FxNode, FloatArray]:
@@ -66,7 +69,7 @@ def _run_torch(tracer: Tracer, tensors: Mapping[FxNode, Any]) -> dict[FxNode, Fl
             if "_assert" in str(n.target):
                 return None
             result = super().run_node(n)
-            if isinstance(tracer.env.get(n), Flow):
+            if isinstance(tracer.env.get(n), Flow) and torch.is_tensor(result):
                 # In-place operators change what was recorded before.
                 recorded[n] = result.detach().float().clone().numpy()
             return result

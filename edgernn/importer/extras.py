@@ -9,8 +9,10 @@ from edgernn.runtime.errors import MissingExtraError
 
 
 def require_torch() -> Any:
-    """The torch module; MissingExtraError if it is not installed."""
-    return _require("torch")
+    """The torch module, with the operators of edgernn.nn; MissingExtraError without torch."""
+    torch = _require("torch")
+    importlib.import_module("edgernn.nn")
+    return torch
 
 
 def require_safetensors() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from edgernn.graph import Graph, Node, Output
@@ -17,12 +18,24 @@ def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
     if not any(node.carried for node in nodes):
         raise UnsupportedError(
             "the model has no recurrent layer that its outputs depend on; edgernn takes models "
-            "with nn.GRU, nn.LSTM or nn.RNN, and other exporters serve feedforward models better"
+            "with layers such as nn.GRU, nn.LSTM, nn.RNN or those of edgernn.nn, and other "
+            "exporters serve feedforward models better"
         )
-    inputs = _inputs(tracer, live)
-    renamed = {old: "x" if len(inputs) == 1 else f"x{i}" for i, old in enumerate(inputs)}
+    inputs = _inputs(tracer, live, {node.mask for node in nodes})
+    renamed = _input_names(inputs, {node.mask for node in nodes})
+    if not any(node.reverse for node in nodes):
+        nodes = _without_picks(nodes, renamed)
+    elif tracer.state_inputs:
+        raise UnsupportedError(
+            "the model starts from a state that is an input and reads its window backwards; start "
+            "from zeros or from a constant, a window carries no state over"
+        )
     nodes = [
-        replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        replace(
+            node,
+            inputs=tuple(renamed.get(name, name) for name in node.inputs),
+            mask=renamed.get(node.mask, node.mask),
+        )
         for node in nodes
     ]
     widths = {renamed[name]: _width(flow) for name, flow in inputs.items()}
@@ -30,7 +43,7 @@ def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
     values = [renamed.get(flow.values[0], flow.values[0]) for flow in outputs]
     graph = Graph(
         sizes,
-        tuple(renamed.values()),
+        tuple(renamed[name] for name in inputs),
         tuple(
             Output("y" if len(outputs) == 1 else f"y{i}", value, flow.moment == "last")
             for i, (value, flow) in enumerate(zip(values, outputs, strict=True))
@@ -39,6 +52,26 @@ def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
         _batch_first(inputs),
     )
     return graph, renamed
+
+
+def _input_names(inputs: Iterable[str], masks: set[str]) -> dict[str, str]:
+    """Names in the graph -> x, or x0 and x1; mask, for one that only masks."""
+    data = [name for name in inputs if name not in masks]
+    padding = [name for name in inputs if name in masks]
+    names = {old: "x" if len(data) == 1 else f"x{i}" for i, old in enumerate(data)}
+    names |= {old: "mask" if len(padding) == 1 else f"mask{i}" for i, old in enumerate(padding)}
+    return {old: names[old] for old in inputs}
+
+
+def _without_picks(nodes: list[Node], renamed: dict[str, str]) -> list[Node]:
+    """A stream has each step once: its last step is the one that is there."""
+    kept = []
+    for node in nodes:
+        if node.kind == "last":
+            renamed[node.name] = renamed.get(node.inputs[0], node.inputs[0])
+        else:
+            kept.append(node)
+    return kept
 
 
 def _outputs(tracer: Tracer) -> tuple[list[Flow], list[Flow]]:
@@ -96,12 +129,12 @@ def _live_nodes(
     kept = []
     for node in reversed(tracer.nodes):
         if live.intersection(node.outputs):
-            live.update(node.inputs)
+            live.update(node.reads)
             kept.append(node)
     return live, kept[::-1]
 
 
-def _inputs(tracer: Tracer, live: set[str]) -> dict[str, Flow]:
+def _inputs(tracer: Tracer, live: set[str], masks: set[str]) -> dict[str, Flow]:
     states = {part.flow.values[0] for part in tracer.state_inputs}
     used = {name: entry for name, entry in tracer.inputs.items() if name in live}
     if not used:
@@ -113,7 +146,7 @@ def _inputs(tracer: Tracer, live: set[str]) -> dict[str, Flow]:
             raise UnsupportedError(
                 f"input {node.name} is both a state and data; pass it as two inputs"
             )
-        if flow.integer:
+        if flow.integer and node not in tracer.limits and name not in masks:
             raise UnsupportedError(
                 f"input {node.name} holds integers, such as tokens; embed them outside the model "
                 "and feed float vectors"

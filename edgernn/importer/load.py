@@ -111,7 +111,7 @@ def _export(torch: Any, model: Module, args: tuple[Any, ...] | None) -> Exported
         raise UnsupportedError(
             f"torch.export cannot trace {type(model).__name__} ({type(error).__name__}: "
             f"{first_line(error)}); remove branches and loops that depend on the data, and "
-            "packed sequences, from forward"
+            "packed sequences, from forward (edgernn.nn.VariableLength takes lengths)"
         ) from None
     finally:
         for module, flag in training.items():

@@ -21,6 +21,9 @@ MAX_ELEMENTS: Final = 1 << 31
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _PATH: Final = re.compile(r"[A-Za-z0-9_]{1,128}(\.[A-Za-z0-9_]{1,128}){0,63}")
 _ATEN: Final = re.compile(r"torch\.ops\.aten\.(?!__)[A-Za-z_]\w{0,127}\.(?!__)[A-Za-z_]\w{0,127}")
+_EDGERNN: Final = frozenset(
+    f"torch.ops.edgernn.{name}.default" for name in ("recurrent", "padding_mask")
+)
 _FOREIGN: Final = re.compile(r"torch\.ops\.[a-z_]\w{0,63}\.\w{1,127}(\.\w{1,127})?")
 _SYMBOLIC: Final = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
@@ -267,11 +270,11 @@ def node(value: Any) -> dict[str, Any]:
     target, name = call.get("target"), identifier(call.get("name"))
     if not isinstance(target, str) or len(target) > 300:
         raise Malformed(f"node {name} has no operator")
-    if not (_ATEN.fullmatch(target) or _SYMBOLIC.fullmatch(target)):
+    if not (_ATEN.fullmatch(target) or _SYMBOLIC.fullmatch(target) or target in _EDGERNN):
         if _FOREIGN.fullmatch(target) and not target.startswith("torch.ops.aten."):
             raise UnsupportedError(
-                f"node {name} calls {target[:80]}; edgernn reads ATen operators alone, so keep "
-                "custom operators and torch.no_grad() out of forward and export the model again"
+                f"node {name} calls {target[:80]}; edgernn reads ATen operators and its own, so "
+                "keep others and torch.no_grad() out of forward and export the model again"
             )
         raise Malformed(f"node {name} calls {target[:80]!r}, which is not an ATen operator")
     inputs = []

@@ -96,10 +96,10 @@ def _table() -> dict[str, Refusal]:
          _RANDOM),
     ]  # fmt: skip
     table = {operator: refusal for names, refusal in groups for operator in names.split()}
-    return table | CELLS
+    return table | SINGLE_CELLS
 
 
-CELLS: Final[dict[str, Refusal]] = {
+SINGLE_CELLS: Final[dict[str, Refusal]] = {
     cell: Refusal(layer, "steps a single cell from a Python loop", f"use {_CELL}")
     for cell, layer in (
         ("gru_cell", "nn.GRUCell"),

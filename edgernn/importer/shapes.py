@@ -38,15 +38,23 @@ def join_dims(call: Call, flows: Sequence[Flow], skip: int | None = None) -> tup
     return first.dims
 
 
-def _drop(call: Call, flow: Flow, axes: Sequence[Axis]) -> dict[str, Any]:
+def _drop(tracer: Tracer, call: Call, flow: Flow, axes: Sequence[Axis]) -> dict[str, Any]:
     """What changes in a flow when axes of size one vanish."""
     changes: dict[str, Any] = {}
     for axis in axes:
         if axis.role == "time":
-            changes["moment"] = "last"
+            changes |= _last(tracer, call, flow)
         if axis.role == "layer":
             changes["whole"] = False
     return changes
+
+
+def _last(tracer: Tracer, call: Call, flow: Flow) -> dict[str, Any]:
+    """What changes in a flow of which only the last step is kept."""
+    if flow.moment == "last":
+        return {}
+    values = tuple(tracer.emit("last", (v,), f"{call.node.name}_last") for v in flow.values)
+    return {"moment": "last", "values": values}
 
 
 def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) -> Flow:
@@ -84,7 +92,7 @@ def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) ->
             group = [axis for axis in group if axis.size != 1]
         dims.append(tuple(group))
     dropped += queue
-    result = flow.view(dims, **_drop(call, flow, dropped))
+    result = flow.view(dims, **_drop(tracer, call, flow, dropped))
     return _layers_as_features(tracer, call, result)
 
 
@@ -145,7 +153,7 @@ def squeeze(tracer: Tracer, call: Call) -> Flow:
     gone = [d % len(x.dims) for d in chosen if dim_size(x.dims[d]) == 1]
     dropped = [axis for d in gone for axis in x.dims[d]]
     dims = [dim for d, dim in enumerate(x.dims) if d not in gone]
-    return x.view(dims, **_drop(call, x, dropped))
+    return x.view(dims, **_drop(tracer, call, x, dropped))
 
 
 @rule("expand", "broadcast_to", "expand_as")
@@ -218,7 +226,7 @@ def _run(tracer: Tracer, call: Call, x: Flow, dim: int, begin: int, size: int) -
     if role in ("time", "unknown") and size == 1 and begin == total - 1:
         axes[0].bind("time")
         dims[dim] = ()
-        return x.view(dims, moment="last")
+        return x.view(dims, **_last(tracer, call, x))
     if role in ("time", "unknown"):
         raise call.refuse(
             f"takes steps {begin} to {begin + size - 1} of {total}, and a stream has no numbered "
@@ -246,7 +254,7 @@ def select(tracer: Tracer, call: Call) -> Flow:
     part = _run(tracer, call, x, dim, begin, 1)
     dropped = part.dims[dim]
     dims = [d for i, d in enumerate(part.dims) if i != dim]
-    return part.view(dims, **_drop(call, part, dropped))
+    return part.view(dims, **_drop(tracer, call, part, dropped))
 
 
 @rule("slice")
@@ -256,7 +264,7 @@ def slice_(tracer: Tracer, call: Call) -> Flow:
     dim = call["dim"] % len(x.dims)
     if x.shape[dim] == 1 and call["start"] == -1 and [a.role for a in x.dims[dim]] == ["time"]:
         # With an example of one step, [:, -1:] changes nothing and still means the last.
-        return x.view([*x.dims[:dim], (), *x.dims[dim + 1 :]], moment="last")
+        return x.view([*x.dims[:dim], (), *x.dims[dim + 1 :]], **_last(tracer, call, x))
     begin, end, _ = slice(call["start"], call["end"]).indices(x.shape[dim])
     if call["step"] != 1:
         raise call.refuse("skips elements", "take a contiguous run of features, or every step")
@@ -294,7 +302,7 @@ def split(tracer: Tracer, call: Call) -> list[Flow]:
         begin += size
         if ".unbind." in call.operator:
             dims = [d for i, d in enumerate(part.dims) if i != dim]
-            part = part.view(dims, **_drop(call, part, part.dims[dim]))
+            part = part.view(dims, **_drop(tracer, call, part, part.dims[dim]))
         parts.append(part)
     return parts
 

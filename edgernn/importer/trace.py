@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from edgernn.graph import Carried, FloatArray, Node
+from edgernn.cells import CELLS
+from edgernn.graph import FloatArray, Node
 from edgernn.importer import recurrent, rules, shapes  # noqa: F401  (they register rules)
 from edgernn.importer.constants import fold, is_foldable
-from edgernn.importer.refusals import CELLS, CONTEXTS, LAYERS, OTHERWISE, REFUSALS, TOKENS
+from edgernn.importer.refusals import CONTEXTS, LAYERS, OTHERWISE, REFUSALS, SINGLE_CELLS, TOKENS
 from edgernn.importer.registry import RULES, Call, find, layer_of, sentence
 from edgernn.importer.symbols import concrete_shape, symbol_values
 from edgernn.importer.values import Axis, Const, Dim, Flow, Names, sanitize
@@ -36,8 +37,7 @@ _IGNORED: Final = frozenset(
         "_functional_assert_async",
     ]
 )
-_FEATURES_OUT: Final = {"linear": "weight", "gru": "weight_hh", "lstm": "weight_hh",
-                        "rnn_tanh": "weight_hh", "rnn_relu": "weight_hh"}  # fmt: skip
+_TAKE_INTEGERS: Final = shapes.SIZE_OPERATORS | {"recurrent", "padding_mask"}
 
 
 @dataclass
@@ -61,6 +61,9 @@ class Tracer:
     state_inputs: list[StateInput] = field(default_factory=list)
     names: Names = field(default_factory=Names)
     returned: list[Any] = field(default_factory=list)
+    # Placeholder of integers -> the least, and one more than the largest, that it may hold.
+    limits: dict[FxNode, tuple[int, int]] = field(default_factory=dict)
+    placeholders: dict[FxNode, Flow] = field(default_factory=dict)
 
     def run(self) -> None:
         """Read every node; UnsupportedError at the first that cannot be taken."""
@@ -100,17 +103,6 @@ class Tracer:
         self.nodes.append(Node(kind, tuple(inputs), (name,), arrays or {}, begin=begin))
         return name
 
-    def emit_cell(
-        self,
-        kind: str,
-        x: str,
-        outputs: tuple[str, ...],
-        arrays: Mapping[str, FloatArray],
-        carried: tuple[Carried, ...],
-    ) -> None:
-        """Append a recurrent layer."""
-        self.nodes.append(Node(kind, (x,), outputs, arrays, carried))
-
     def emit_slice(self, x: str, wanted: str, begin: int, size: int) -> str:
         """Append a run of features."""
         name = self.emit("slice", (x,), wanted, begin=begin)
@@ -144,9 +136,13 @@ class Tracer:
         """Value name -> features, for nodes in execution order."""
         sizes = dict(inputs)
         for node in order:
-            if node.kind in _FEATURES_OUT:
-                weight = node.arrays[_FEATURES_OUT[node.kind]]
-                size: int = weight.shape[0] if node.kind == "linear" else weight.shape[1]
+            if node.kind in CELLS:
+                sizes.update((c.value, len(c.initial)) for c in node.carried)
+                sizes.update((n, len(node.arrays["weight"])) for n in node.outputs
+                             if n not in sizes)  # fmt: skip
+                continue
+            if node.kind == "linear":
+                size = len(node.arrays["weight"])
             elif node.kind == "concat":
                 size = sum(sizes[name] for name in node.inputs)
             elif node.kind == "slice":
@@ -159,7 +155,7 @@ class Tracer:
     def _refuse_cells(self) -> None:
         """A loop over single cells is told as such, not by the step it takes out of the input."""
         for node in self.program.graph.nodes:
-            refusal = CELLS.get(str(node.target).removeprefix("aten.").partition(".")[0])
+            refusal = SINGLE_CELLS.get(str(node.target).removeprefix("aten.").partition(".")[0])
             if refusal is not None:
                 raise UnsupportedError(
                     sentence(node, str(node.target), refusal.reason, refusal.way_out, refusal.layer)
@@ -199,6 +195,7 @@ class Tracer:
         name = f"@{len(self.inputs)}"
         flow = Flow((name,), dims, integer=not value.is_floating_point())
         self.inputs[name] = (node, flow)
+        self.placeholders[node] = flow
         return flow
 
     def _call(self, node: FxNode) -> Any:
@@ -210,7 +207,7 @@ class Tracer:
             arguments = self.resolve(list(node.args))
             if all(isinstance(a, (int, float)) for a in arguments):
                 return target(*arguments)
-        if namespace != "aten":
+        if namespace not in ("aten", "edgernn"):
             refusal = CONTEXTS.get(getattr(target, "__name__", ""), OTHERWISE)
             name = str(target)
             raise UnsupportedError(
@@ -232,7 +229,7 @@ class Tracer:
         refusal = LAYERS.get(layer_of(call.node)) or find(REFUSALS, call.operator)
         if handler is None or not (flows or packet == "dropout"):
             refusal = refusal or OTHERWISE
-        elif any(flow.integer for flow in flows) and packet not in shapes.SIZE_OPERATORS:
+        elif any(flow.integer for flow in flows) and packet not in _TAKE_INTEGERS:
             refusal = TOKENS
         if refusal is not None:
             raise call.refuse(refusal.reason, refusal.way_out, refusal.layer)

@@ -35,6 +35,7 @@ class Builder:
     """Collects tensors and operators in execution order.
 
     Methods named after an operator append it and return the name of its output.
+    mask: the tensor that freezes the states carried while it is set; "" for none.
     """
 
     rounding: Rounding
@@ -42,6 +43,7 @@ class Builder:
     operators: list[Operator] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     constants: dict[str, NDArray[np.int16]] = field(default_factory=dict)
+    mask: str = ""
 
     def tensor(self, name: str, size: int, scale: Scale) -> str:
         """Declare a tensor; its name must be new."""
@@ -72,11 +74,17 @@ class Builder:
         self.constants[name] = np.clip(integers, -32768, 32767).astype(np.int16)
         return self.tensor(name, len(values), scale)
 
-    def carry(self, name: str, tensor: str) -> None:
-        """The tensor becomes the next value of a declared state."""
+    def carry(self, name: str, tensor: str) -> str:
+        """The tensor becomes the next value of a declared state; returns that next value.
+
+        Where a mask is set, the state stays as it was wherever the mask is 0.
+        """
         index = next(i for i, s in enumerate(self.states) if s.name == name)
         old = self.states[index]
+        if self.mask:
+            tensor = self.select(f"{tensor}_kept", self.mask, tensor, old.input)
         self.states[index] = State(old.name, old.input, tensor, old.initial)
+        return tensor
 
     def size(self, tensor: str) -> int:
         """Elements of a declared tensor."""

@@ -22,6 +22,13 @@ def free_scale(graph: Graph, value: str, ranges: Ranges) -> Scale:
     return covering_scale(HEADROOM * ranges.amplitude(value), mantissa)
 
 
+def input_scale(graph: Graph, value: str, ranges: Ranges) -> Scale:
+    """The scale of an input: calibrated; 1 for what is no number but a mask."""
+    if value in graph.masks:
+        return Scale(1, 0)
+    return free_scale(graph, value, ranges)
+
+
 def _reaches_table(graph: Graph, value: str) -> bool:
     return any(
         node.kind in _READ_BY_TABLE

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgernn.graph import GATES, Carried, Graph, Node, Output
-from edgernn.lowering import lower
+from edgernn.graph import Carried, Graph, Node, Output
+from edgernn.importer.recurrent import GATES
 from edgernn.lowering.builder import Builder
+from edgernn.lowering.program import lower
 from edgernn.ranges import Ranges
 from edgernn.rounding import Nearest
 from edgernn.runtime import StepRuntime

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from edgernn.graph import Node
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgernn.cells.base import Cell, Note, input_product, sigmoid
+from edgernn.graph import FloatArray, Node
 from edgernn.lowering.builder import Builder
 from edgernn.ranges import Ranges
 from edgernn.runtime.program import GATE, UNIT, Scale
@@ -10,7 +15,19 @@ from edgernn.runtime.program import GATE, UNIT, Scale
 HALF = Scale(1, -14)
 
 
-def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ...]:
+def step(
+    node: Node, x: Sequence[FloatArray], states: Sequence[FloatArray], note: Note
+) -> Sequence[FloatArray]:
+    """One float step; x is W x + b."""
+    (gx,), (h,), size = x, states, states[0].shape[1]
+    gh = h @ node.arrays["weight_hh"].T + node.arrays["bias_hh"]
+    rz = sigmoid(gx[:, : 2 * size] + gh[:, : 2 * size])
+    r, z = rz[:, :size], rz[:, size:]
+    n = np.tanh(gx[:, 2 * size :] + r * gh[:, 2 * size :])
+    return [n + z * (h - n)]
+
+
+def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> tuple[str, ...]:
     """Append one step of the cell; returns the tensor of h'.
 
     r, z = sigmoid(W_rz x + b + U_rz h + c);  n = tanh(W_n x + b_n + r (U_n h + c_n))
@@ -21,7 +38,7 @@ def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ..
     h = builder.state(carried.name, hidden, UNIT, carried.initial)
 
     moments_x, moments_h = ranges.moments(node.inputs[0]), ranges.moments(value)
-    gx = builder.linear(f"{value}_gx", x, a["weight_ih"], a["bias_ih"], moments_x, GATE)
+    gx = builder.linear(f"{value}_gx", x[0], a["weight_ih"], a["bias_ih"], moments_x, GATE)
     gh = builder.linear(f"{value}_gh", h, a["weight_hh"], a["bias_hh"], moments_h, GATE)
     gx_rz, gx_n = builder.split(gx, {f"{value}_gx_rz": 2 * hidden, f"{value}_gx_n": hidden})
     gh_rz, gh_n = builder.split(gh, {f"{value}_gh_rz": 2 * hidden, f"{value}_gh_n": hidden})
@@ -35,5 +52,15 @@ def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ..
     distance = builder.sub(f"{value}_h_n", h, n, HALF)
     kept = builder.mul(f"{value}_zh_n", z, distance, HALF)
     builder.add(value, n, kept, UNIT)
-    builder.carry(carried.name, value)
-    return (value,)
+    return (builder.carry(carried.name, value),)
+
+
+CELL = Cell(
+    kind="gru",
+    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    outputs=("h",),
+    states=("h",),
+    step=step,
+    lower=lower,
+    prepare=input_product,
+)

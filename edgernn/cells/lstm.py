@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from edgernn.graph import Node
+from edgernn.cells.base import Cell, Note, input_product, sigmoid
+from edgernn.graph import FloatArray, Node
 from edgernn.lowering.builder import Builder, covering_scale
 from edgernn.ranges import Ranges
 from edgernn.runtime.program import GATE, UNIT
@@ -13,7 +16,19 @@ HEADROOM = 2.0
 """The cell state is an open sum: streams run longer than calibration data."""
 
 
-def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ...]:
+def step(
+    node: Node, x: Sequence[FloatArray], states: Sequence[FloatArray], note: Note
+) -> Sequence[FloatArray]:
+    """One float step; x is W x + b."""
+    (gx,), (h, c), size = x, states, states[0].shape[1]
+    a = gx + (h @ node.arrays["weight_hh"].T + node.arrays["bias_hh"])
+    input_forget = sigmoid(a[:, : 2 * size])
+    candidate, output = np.tanh(a[:, 2 * size : 3 * size]), sigmoid(a[:, 3 * size :])
+    c = input_forget[:, size:] * c + input_forget[:, :size] * candidate
+    return [output * np.tanh(c), c]
+
+
+def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> tuple[str, ...]:
     """Append one step of the cell; returns the tensors of h' and c'.
 
     i, f, o = sigmoid(...);  g = tanh(...);  c' = f c + i g;  h' = o tanh(c')
@@ -30,7 +45,7 @@ def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ..
     order = np.concatenate([i, f, o, g])
     a = {name: array[order] for name, array in node.arrays.items()}
     moments_x, moments_h = ranges.moments(node.inputs[0]), ranges.moments(value_h)
-    gx = builder.linear(f"{value_h}_gx", x, a["weight_ih"], a["bias_ih"], moments_x, GATE)
+    gx = builder.linear(f"{value_h}_gx", x[0], a["weight_ih"], a["bias_ih"], moments_x, GATE)
     gh = builder.linear(f"{value_h}_gh", h, a["weight_hh"], a["bias_hh"], moments_h, GATE)
     gates = builder.add(f"{value_h}_a", gx, gh, GATE)
     a_ifo, a_g = builder.split(gates, {f"{value_h}_a_ifo": 3 * hidden, f"{value_h}_a_g": hidden})
@@ -41,7 +56,16 @@ def lower(builder: Builder, node: Node, x: str, ranges: Ranges) -> tuple[str, ..
     kept = builder.mul(f"{value_h}_fc", gate_f, c, cell)
     written = builder.mul(f"{value_h}_ig", gate_i, candidate, UNIT)
     builder.add(value_c, kept, written, cell)
-    builder.carry(carried_c.name, value_c)
     builder.mul(value_h, gate_o, builder.tanh(f"{value_h}_tc", value_c), UNIT)
-    builder.carry(carried_h.name, value_h)
-    return (value_h, value_c)
+    return (builder.carry(carried_h.name, value_h), builder.carry(carried_c.name, value_c))
+
+
+CELL = Cell(
+    kind="lstm",
+    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    outputs=("h", "c"),
+    states=("h", "c"),
+    step=step,
+    lower=lower,
+    prepare=input_product,
+)

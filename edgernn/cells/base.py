@@ -1,0 +1,71 @@
+"""What a cell is: its arrays, its states, one float step, and how it becomes integer operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgernn.graph import FloatArray, Node
+from edgernn.lowering.builder import Builder
+from edgernn.ranges import Ranges
+
+Arrays = Mapping[str, FloatArray]
+Note = Callable[[str, FloatArray], None]
+Step = Callable[[Node, Sequence[FloatArray], Sequence[FloatArray], Note], Sequence[FloatArray]]
+Lower = Callable[[Builder, Node, tuple[str, ...], Ranges], tuple[str, ...]]
+
+
+def unprepared(node: Node, x: Sequence[FloatArray]) -> Sequence[FloatArray]:
+    """The inputs as they are."""
+    return x
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell, whole: the float reference, the calibration and the lowering read this.
+
+    kind: its name in a graph and in the exported PyTorch program.
+    arrays: names of its weights, in the order in which the PyTorch operator passes them.
+    outputs: what a step gives, the cell's output first; the value of node.outputs, one by one.
+    states: which of the outputs are carried to the next step, in the order of the step's states;
+    a single letter each where it has a usual one (h, c).
+    step: (node, inputs [(N, F)], states [(N, S)], note) -> outputs [(N, S)], float32. It calls
+    note(name, value (N, K)) for what the lowering asks the range of: `<node>.<name>`.
+    prepare: (node, inputs [(N, T, F)]) -> [(N, T, K)], what can be computed for all steps at once;
+    the step then reads these in place of the inputs.
+    lower: appends one integer step; (builder, node, input tensors, ranges) -> output tensors.
+    numbers: what else it needs, such as eps, in the order of the PyTorch operator.
+    products: noted values that a matrix product reads; calibration then keeps their covariance.
+    """
+
+    kind: str
+    arrays: tuple[str, ...]
+    outputs: tuple[str, ...]
+    states: tuple[str, ...]
+    step: Step
+    lower: Lower
+    prepare: Callable[[Node, Sequence[FloatArray]], Sequence[FloatArray]] = unprepared
+    products: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+
+def sigmoid(x: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x)), without overflow for any x."""
+    result: FloatArray = np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
+    return result
+
+
+def product(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) -> FloatArray:
+    """x (..., K) times weight (O, K) transposed, plus bias (O,)."""
+    flat = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) @ weight.T
+    if bias is not None:
+        flat += bias
+    result: FloatArray = flat.reshape(*x.shape[:-1], len(weight))
+    return result
+
+
+def input_product(node: Node, x: Sequence[FloatArray]) -> Sequence[FloatArray]:
+    """W x + b for all steps at once, with weight_ih and bias_ih."""
+    return [product(x[0], node.arrays["weight_ih"], node.arrays["bias_ih"])]

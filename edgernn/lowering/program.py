@@ -1,0 +1,46 @@
+"""A calibrated float graph becomes one integer program, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgernn.cells import CELLS
+from edgernn.graph import Graph
+from edgernn.lowering import feedforward
+from edgernn.lowering.builder import Builder
+from edgernn.ranges import Ranges
+from edgernn.rounding import Rounding
+from edgernn.runtime.errors import FileFormatError, UnsupportedError
+from edgernn.runtime.program import Program
+from edgernn.runtime.validate import validate
+
+
+def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[str, Any]) -> Program:
+    """Lower a calibrated float graph. UnsupportedError if a number does not fit the scheme."""
+    builder = Builder(rounding)
+    tensors: dict[str, str] = {}
+    for name in graph.inputs:
+        scale = feedforward.input_scale(graph, name, ranges)
+        tensors[name] = builder.tensor(name, graph.sizes[name], scale)
+    for node in graph.nodes:
+        inputs = [tensors[name] for name in node.inputs]
+        if node.kind in CELLS:
+            builder.mask = tensors[node.mask] if node.mask else ""
+            results = CELLS[node.kind].lower(builder, node, tuple(inputs), ranges)
+            builder.mask = ""
+        elif node.kind in feedforward.LAYERS:
+            results = (feedforward.LAYERS[node.kind](builder, graph, node, inputs, ranges),)
+        else:
+            raise UnsupportedError(f"no lowering for {node.kind} ({node.name})")
+        tensors.update(zip(node.outputs, results, strict=True))
+    outputs = {output.name: tensors[output.value] for output in graph.outputs}
+    program = builder.program(tuple(tensors[n] for n in graph.inputs), outputs, metadata)
+    try:
+        validate(program, "the lowered model")
+    except FileFormatError as error:
+        raise UnsupportedError(
+            f"{error}; this comes of values of very different size, so normalise the model's "
+            "inputs and train it again"
+        ) from None
+    return program
