@@ -23,56 +23,49 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.runtime.description import DTYPES, Arrays, arrays_of, build, described
 from edgernn.runtime.errors import EdgernnError, FileFormatError, InputError
-from edgernn.runtime.functions import TABLES
-from edgernn.runtime.program import Matrix, Operator, Program, Scale, State, Tensor
-from edgernn.runtime.validate import MAX_NAMES, MAX_OPERATORS, MAX_SIZE, validate
+from edgernn.runtime.program import Program
+from edgernn.runtime.validate import MAX_NAMES, validate
+from edgernn.runtime.window import Window, validate_window
 
 FORMAT: Final = "edgernn"
 VERSION: Final = 1
 MAX_HEADER: Final = 16 << 20
-_DTYPES: Final = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
-_CODES: Final = {np.dtype(v): k for k, v in _DTYPES.items()}
-_MATRIX: Final = {"weight": "I8", "bias": "I64", "multiplier": "I32", "shift": "I32"}
-_ZEROS: Final = np.zeros(MAX_SIZE, np.int16)
-_ZEROS.setflags(write=False)
-
-Arrays = dict[str, NDArray[Any]]
+_CODES: Final = {np.dtype(v): k for k, v in DTYPES.items()}
 
 
-def save_program(program: Program, path: str | os.PathLike[str]) -> None:
+def save_program(program: Program | Window, path: str | os.PathLike[str]) -> None:
     """Write a program; the file appears whole or not at all. EdgernnError if it cannot."""
-    validate(program)
+    if isinstance(program, Window):
+        validate_window(program)
+    else:
+        validate(program)
     write_atomically(path, to_bytes(program))
 
 
 def load_program(path: str | os.PathLike[str]) -> Program:
-    """Read a program, int8 weights mapped, not copied. FileFormatError if it is not sound."""
+    """Read a program, int8 weights mapped, not copied. FileFormatError if it is not sound, or of a
+    window program, which `load_any` reads."""
+    return _streaming(load_any(path), os.fspath(path))
+
+
+def load_any(path: str | os.PathLike[str]) -> Program | Window:
+    """Read a program or a window program. FileFormatError if it is not sound."""
     name = os.fspath(path)
     try:
         data = np.memmap(name, dtype=np.uint8, mode="r")
     except (OSError, ValueError) as error:
         raise FileFormatError(f"cannot read {name}: {error}") from None
-    return from_bytes(data, name)
+    return any_from_bytes(data, name)
 
 
-def to_bytes(program: Program) -> bytes:
+def to_bytes(program: Program | Window) -> bytes:
     """The file's content; the same program gives the same bytes.
 
     InputError if the metadata is not JSON, or too long for a header.
     """
-    arrays: Arrays = {}
-    for op in program.operators:
-        if op.matrix is not None:
-            for part in _MATRIX:
-                arrays[f"{op.name}.{part}"] = getattr(op.matrix, part)
-        if op.table is not None:
-            arrays[f"{op.name}.table"] = op.table
-    for name, values in program.constants.items():
-        arrays[f"{name}.constant"] = values
-    for state in program.states:
-        if state.initial.any():
-            arrays[f"{state.name}.initial"] = state.initial
+    arrays = arrays_of(program)
     header: dict[str, Any] = {}
     blobs: list[bytes] = []
     offset = 0
@@ -89,7 +82,7 @@ def to_bytes(program: Program) -> bytes:
         offset += len(blob)
     payload = b"".join(blobs)
     try:
-        description = _program_json(program)
+        description = _canonical(described(program))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"the program's metadata cannot be written as JSON: {error}") from None
     metadata = {"format": FORMAT, "version": str(VERSION), "program": description}
@@ -103,6 +96,20 @@ def to_bytes(program: Program) -> bytes:
 
 def from_bytes(data: NDArray[np.uint8], where: str) -> Program:
     """Parse and check a file's content; `where` is what messages call it."""
+    return _streaming(any_from_bytes(data, where), where)
+
+
+def _streaming(program: Program | Window, where: str) -> Program:
+    if isinstance(program, Window):
+        raise FileFormatError(
+            f"{where} is a window program, which reads its input backwards too and cannot stream; "
+            "give WindowRuntime.load whole windows"
+        )
+    return program
+
+
+def any_from_bytes(data: NDArray[np.uint8], where: str) -> Program | Window:
+    """`from_bytes` for a program of either kind."""
     try:
         return _parse(data, where)
     except EdgernnError:
@@ -137,7 +144,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _parse(data: NDArray[np.uint8], where: str) -> Program:
+def _parse(data: NDArray[np.uint8], where: str) -> Program | Window:
     def refuse(reason: str) -> FileFormatError:
         return FileFormatError(f"{where} {reason}")
 
@@ -164,8 +171,11 @@ def _parse(data: NDArray[np.uint8], where: str) -> Program:
     expected = metadata.pop("sha256", None)
     if _checksum(header, metadata, payload) != expected:
         raise refuse("is damaged: its checksum does not match; copy or export it again")
-    program = _build(_json(metadata["program"]), _read_arrays(header, payload, refuse))
-    validate(program, where)
+    program = build(_json(metadata["program"]), _read_arrays(header, payload, refuse))
+    if isinstance(program, Window):
+        validate_window(program, where)
+    else:
+        validate(program, where)
     return program
 
 
@@ -175,7 +185,7 @@ def _read_arrays(header: Mapping[str, Any], payload: NDArray[np.uint8], refuse: 
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, stop = entry["data_offsets"]
         shape = entry["shape"]
-        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        dtype = np.dtype(DTYPES[entry["dtype"]])
         if not all(type(n) is int and 0 < n <= 1 << 31 for n in shape) or len(shape) > 2:
             raise refuse(f"is damaged: tensor {name[:64]!r} has a bad shape")
         count = 1
@@ -188,85 +198,6 @@ def _read_arrays(header: Mapping[str, Any], payload: NDArray[np.uint8], refuse: 
     if end != payload.size:
         raise refuse("is damaged: it is longer than its tensors")
     return arrays
-
-
-def _build(description: Mapping[str, Any], arrays: Arrays) -> Program:
-    limits = {"tensors": MAX_NAMES, "states": MAX_NAMES, "operators": MAX_OPERATORS}
-    for part, limit in limits.items():
-        if len(description[part]) > limit:
-            raise ValueError(f"it has more than {limit} {part}")
-    tensors = {
-        name: Tensor(name, _integer(size), Scale(_integer(mantissa), _integer(exponent)))
-        for name, (size, mantissa, exponent) in description["tensors"].items()
-    }
-
-    def take(name: str, code: str) -> NDArray[Any]:
-        array = arrays.pop(name)
-        if array.dtype != np.dtype(_DTYPES[code]):
-            raise ValueError(f"tensor {name[:64]!r} is not {code}")
-        return array
-
-    order = list(tensors)
-
-    def resolved(operands: Any) -> tuple[str, ...]:
-        if not isinstance(operands, list):
-            raise ValueError("a list of operands is none")
-        return _names([_at(order, o) if type(o) is int else o for o in operands])
-
-    operators = []
-    for kind, *operands in description["operators"]:
-        reads, writes = map(resolved, operands)
-        matrix = None
-        if kind == "linear":
-            parts = {part: take(f"{writes[0]}.{part}", code) for part, code in _MATRIX.items()}
-            matrix = Matrix(**parts)
-        table = take(f"{writes[0]}.table", TABLES[kind]) if kind in TABLES else None
-        operators.append(Operator(str(kind), reads, writes, matrix, table))
-    states = []
-    for name, before, after in description["states"]:
-        key = f"{name}.initial"
-        zeros = tensors[before].size if before in tensors else 0
-        initial = take(key, "I16") if key in arrays else _ZEROS[:zeros]
-        state_name, state_input, state_output = _names([name, before, after])
-        states.append(State(state_name, state_input, state_output, initial))
-    constants = {name: take(f"{name}.constant", "I16") for name in tensors
-                 if f"{name}.constant" in arrays}  # fmt: skip
-    if arrays:
-        raise ValueError(f"tensor {next(iter(arrays))[:64]!r} belongs to nothing")
-    results = description["outputs"]
-    outputs = dict(zip(results, _names(list(results.values())), strict=True))
-    metadata = description.get("metadata", {})
-    if not isinstance(metadata, dict):
-        raise ValueError("its metadata is not a mapping")
-    return Program(
-        tensors,
-        _names(description["inputs"]),
-        outputs,
-        tuple(states),
-        tuple(operators),
-        metadata,
-        constants,
-    )
-
-
-def _program_json(program: Program) -> str:
-    index = {name: i for i, name in enumerate(program.tensors)}
-    return _canonical(
-        {
-            "tensors": {
-                t.name: [t.size, t.scale.mantissa, t.scale.exponent]
-                for t in program.tensors.values()
-            },
-            "inputs": list(program.inputs),
-            "outputs": dict(program.outputs),
-            "states": [[s.name, s.input, s.output] for s in program.states],
-            "operators": [
-                [o.kind, [index[n] for n in o.inputs], [index[n] for n in o.outputs]]
-                for o in program.operators
-            ],
-            "metadata": dict(program.metadata),
-        }
-    )
 
 
 def _json(text: str) -> Any:
@@ -294,21 +225,3 @@ def _checksum(header: Mapping[str, Any], metadata: Mapping[str, Any], payload: A
     )
     digest.update(payload)
     return digest.hexdigest()
-
-
-def _names(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(name, str) for name in values):
-        raise ValueError("a list of names is none")
-    return tuple(values)
-
-
-def _at(names: list[str], index: int) -> str:
-    if not 0 <= index < len(names):
-        raise ValueError(f"it has no tensor {index}")
-    return names[index]
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int or abs(value) > 1 << 40:
-        raise ValueError("a number is not a sound integer")
-    return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgernn.cells import CELLS
-from edgernn.graph import Graph
+from edgernn.graph import Graph, Node
 from edgernn.lowering import feedforward
 from edgernn.lowering.builder import Builder
 from edgernn.ranges import Ranges
@@ -24,18 +24,29 @@ def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[st
         scale = feedforward.input_scale(graph, name, ranges)
         tensors[name] = builder.tensor(name, graph.sizes[name], scale)
     for node in graph.nodes:
-        inputs = [tensors[name] for name in node.inputs]
-        if node.kind in CELLS:
-            builder.mask = tensors[node.mask] if node.mask else ""
-            results = CELLS[node.kind].lower(builder, node, tuple(inputs), ranges)
-            builder.mask = ""
-        elif node.kind in feedforward.LAYERS:
-            results = (feedforward.LAYERS[node.kind](builder, graph, node, inputs, ranges),)
-        else:
-            raise UnsupportedError(f"no lowering for {node.kind} ({node.name})")
-        tensors.update(zip(node.outputs, results, strict=True))
+        lower_node(builder, graph, node, tensors, ranges)
     outputs = {output.name: tensors[output.value] for output in graph.outputs}
-    program = builder.program(tuple(tensors[n] for n in graph.inputs), outputs, metadata)
+    return checked(builder.program(tuple(tensors[n] for n in graph.inputs), outputs, metadata))
+
+
+def lower_node(
+    builder: Builder, graph: Graph, node: Node, tensors: dict[str, str], ranges: Ranges
+) -> None:
+    """Append one node; tensors, value -> tensor, gets the values that it writes."""
+    inputs = [tensors[name] for name in node.inputs]
+    if node.kind in CELLS:
+        builder.mask = tensors[node.mask] if node.mask else ""
+        results = CELLS[node.kind].lower(builder, node, tuple(inputs), ranges)
+        builder.mask = ""
+    elif node.kind in feedforward.LAYERS:
+        results = (feedforward.LAYERS[node.kind](builder, graph, node, inputs, ranges),)
+    else:
+        raise UnsupportedError(f"no lowering for {node.kind} ({node.name})")
+    tensors.update(zip(node.outputs, results, strict=True))
+
+
+def checked(program: Program) -> Program:
+    """The program, if it is valid; UnsupportedError that says where the numbers do not fit."""
     try:
         validate(program, "the lowered model")
     except FileFormatError as error:
