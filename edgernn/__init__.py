@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from edgernn.quantization import quantize as quantize
     from edgernn.runtime.engine import StepRuntime as StepRuntime
     from edgernn.runtime.errors import EdgernnError as EdgernnError
+    from edgernn.runtime.window_runtime import WindowRuntime as WindowRuntime
 
 # Loaded on first use, so that `import edgernn.runtime` brings NumPy and nothing else.
 _HOMES = {
     "EdgernnError": "edgernn.runtime.errors",
     "StepRuntime": "edgernn.runtime.engine",
+    "WindowRuntime": "edgernn.runtime.window_runtime",
     "export": "edgernn.exporting",
     "quantize": "edgernn.quantization",
 }
 
-__all__ = ["EdgernnError", "StepRuntime", "__version__", "export", "quantize"]
+__all__ = ["EdgernnError", "StepRuntime", "WindowRuntime", "__version__", "export", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

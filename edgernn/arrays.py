@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.file import write_atomically
 from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
 
 if TYPE_CHECKING:
     from edgernn.graph import FloatArray, Graph
@@ -106,13 +107,17 @@ def _cut(name: str, array: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[
     return [sequence[:n] for sequence, n in zip(array, lengths, strict=True)]
 
 
-def load_sequences(spec: str, program: Program) -> list[dict[str, FloatArray]]:
+def load_sequences(spec: str, program: Program | Window) -> list[dict[str, FloatArray]]:
     """Sequences for a program from a file, as `load_calibration` finds them."""
     from edgernn.calibrate import as_sequences
     from edgernn.graph import Graph
 
-    sizes = {name: program.tensors[name].size for name in program.inputs}
-    inputs = Graph(sizes, program.inputs, (), ())
+    sizes = (
+        {tensor.name: tensor.size for tensor in program.inputs}
+        if isinstance(program, Window)
+        else {name: program.tensors[name].size for name in program.inputs}
+    )
+    inputs = Graph(sizes, tuple(sizes), (), ())
     return as_sequences(inputs, load_calibration(spec, inputs))
 
 

@@ -124,7 +124,7 @@ def _verified(
 ) -> Built:
     """The same with what only a run on this machine can tell. MismatchError if a bit differs."""
     engine = LibraryEngine(library, program)
-    sample = read_sample(built.path.with_name(SAMPLE), program)
+    sample = read_sample(built.path.with_name(SAMPLE), program.inputs)
     streams = verification_streams(program, sample, steps, seed)
     both: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None), (engine, None)]
     result = verify(program, both, streams, {}, progress)

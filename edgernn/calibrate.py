@@ -135,8 +135,10 @@ def calibrate(
         for batch in _batches(sequences):
             states: Mapping[str, FloatArray] | None = None
             length = next(iter(batch.values())).shape[1]
-            for begin in range(0, length, PIECE):
-                piece = {name: v[:, begin : begin + PIECE] for name, v in batch.items()}
+            # What reads backwards must see the end first.
+            longest = length if graph.is_window else PIECE
+            for begin in range(0, length, longest):
+                piece = {name: v[:, begin : begin + longest] for name, v in batch.items()}
                 _, states = run_float(graph, piece, states, observe)
                 done += int(np.prod(next(iter(piece.values())).shape[:2]))
                 if progress:

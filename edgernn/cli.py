@@ -104,6 +104,12 @@ def main() -> None:
     show_default=True,
 )
 @click.option(
+    "--window",
+    type=click.IntRange(1, 65536),
+    help="Steps of the .tflite's windows, for models that read backwards; default: those of the "
+    "longest calibration sequence.",
+)
+@click.option(
     "--verify-steps",
     type=click.IntRange(1),
     default=1000,
@@ -126,6 +132,7 @@ def export(
     rounding: str,
     float_io: bool,
     tflite_op: str,
+    window: int | None,
     verify_steps: int,
     seed: int,
 ) -> None:
@@ -159,6 +166,7 @@ def export(
                 float_io=float_io,
                 tflite_op=tflite_op,
                 name=_c_name(model) if name is None else name,
+                window=window,
                 verify_steps=verify_steps,
                 seed=seed,
                 progress=progress,
@@ -248,9 +256,9 @@ def verify(
     sample = None
     if calib is not None:
         from edgernn.arrays import load_sequences
-        from edgernn.runtime import load_program
+        from edgernn.runtime.file import load_any
 
-        sample = load_sequences(calib, load_program(folder / "model.safetensors"))
+        sample = load_sequences(calib, load_any(folder / "model.safetensors"))
     with progress_bar("verifying") as progress:
         result = verify_folder(folder, steps, seed, progress, sample, native)
     if as_json:
@@ -356,9 +364,12 @@ def build(
 def run(program: Path, inputs: tuple[Path, ...], output: Path, raw: bool) -> None:
     """Run a program on recorded data with the NumPy engine."""
     from edgernn.arrays import load_array, save_arrays
-    from edgernn.runtime import StepRuntime
+    from edgernn.runtime import StepRuntime, WindowRuntime
+    from edgernn.runtime.file import load_any
+    from edgernn.runtime.window import Window
 
-    runtime = StepRuntime.load(program)
+    loaded = load_any(program)
+    runtime = WindowRuntime(loaded) if isinstance(loaded, Window) else StepRuntime(loaded)
     arrays = [load_array(str(path)) for path in inputs]
     y = (runtime.run_int if raw else runtime.run)(*arrays)
     names = list(runtime.program.outputs)

@@ -16,13 +16,15 @@ from typing import Any, Final
 from edgernn.folder import C_FOLDER, verify_folder
 from edgernn.graph import Graph
 from edgernn.progress import Progress
-from edgernn.quantization import Quantized
+from edgernn.quantization import Quantized, QuantizedWindow
 from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.file import to_bytes
-from edgernn.runtime.program import Program
+from edgernn.runtime.program import Program, Tensor
+from edgernn.runtime.window import Window
 from edgernn.sample import SAMPLE, write_sample
 from edgernn.verify import require
 from edgernn.version import __version__
+from edgernn.window_folder import window_content, window_steps
 
 FORMATS: Final = ("numpy", "tflite", "onnx", "c")
 SHORT_VERIFY: Final = 1_000
@@ -38,13 +40,14 @@ FILES: Final = (
 
 
 def export(
-    program: Program,
+    program: Program | Window,
     directory: str | os.PathLike[str],
     formats: Collection[str] = ("tflite", "onnx"),
     *,
     float_io: bool = False,
     tflite_op: str = "conv_2d",
     name: str = "model",
+    window: int | None = None,
     verify_steps: int = SHORT_VERIFY,
     seed: int = 0,
     progress: Progress | None = None,
@@ -55,11 +58,13 @@ def export(
     are written too) or loaded from a file. formats: of "numpy" (always written), "tflite", "onnx"
     and "c".
     float_io: float32 inputs and outputs in .tflite and .onnx. tflite_op: conv_2d, or
-    fully_connected. name: of the model in C, a lower-case identifier. verify_steps: steps of the
+    fully_connected. name: of the model in C, a lower-case identifier. window: steps of the windows
+    that the .tflite of a window program takes, by default those of the longest calibration
+    sequence. verify_steps: steps of the
     verification that the files must pass.
     All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
     """
-    if not isinstance(program, Program):
+    if not isinstance(program, (Program, Window)):
         raise InputError(
             f"export takes a program, not {type(program).__name__}; make one with edgernn.quantize"
         )
@@ -68,29 +73,32 @@ def export(
     if unknown:
         raise InputError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
     content = {"model.safetensors": to_bytes(program)}
-    if "tflite" in formats:
-        from edgernn.exporters.tflite import to_tflite
-
-        content["model.tflite"] = to_tflite(program, product=tflite_op, float_io=float_io)
-    if "onnx" in formats:
-        from edgernn.exporters.onnx_step import to_onnx, to_onnx_sequence
-
-        content["model.onnx"] = to_onnx(program, float_io=float_io)
-        content["model.sequence.onnx"] = to_onnx_sequence(program)
     options: dict[str, Any] = {"float_io": float_io, "tflite_op": tflite_op, "seed": seed}
     if "c" in formats:
-        from edgernn.exporters.c import to_c
-
-        content |= {f"{C_FOLDER}/{file}": data for file, data in to_c(program, name).items()}
         options["c_name"] = name
-    if isinstance(program, Quantized) and program.graph is not None:
+    if isinstance(program, Window):
+        options["window"] = window_steps(program) if window is None else window
+        content |= window_content(program, formats, options)
+        report = _window_report(program, options)
+    else:
+        if window is not None:
+            raise InputError(
+                "this program streams, one step at a time, so its files have no window; leave out "
+                "--window, or call edgernn.exporters.tflite_window with window_of(program)"
+            )
+        content |= _step_content(program, formats, options)
+        report = _report(program, options)
+        if "c" in formats:
+            report["c"] = _c_report(program, name)
+    if isinstance(program, (Quantized, QuantizedWindow)) and program.graph is not None:
         if "onnx" in formats:
             content["model.float.onnx"] = _float_reference(program.graph)
         if program.sample:
             content[SAMPLE] = write_sample(program.sample)
-    report = _report(program, content, options)
-    if "c" in formats:
-        report["c"] = _c_report(program, name)
+    report |= {
+        "files": {file: len(data) for file, data in content.items()},
+        "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in content.items()},
+    }
     content["report.json"] = _json(report)
 
     def check(staging: Path) -> None:
@@ -129,27 +137,76 @@ def _json(report: dict[str, Any]) -> bytes:
     return (json.dumps(report, indent=2) + "\n").encode()
 
 
-def _report(program: Program, content: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
-    def tensor(name: str) -> dict[str, Any]:
-        t = program.tensors[name]
-        return {"size": t.size, "scale": float(t.scale), "scale_exact": str(t.scale)}
+def _step_content(
+    program: Program, formats: Collection[str], options: dict[str, Any]
+) -> dict[str, bytes]:
+    """The files of a program that streams."""
+    content: dict[str, bytes] = {}
+    float_io = options["float_io"]
+    if "tflite" in formats:
+        from edgernn.exporters.tflite import to_tflite
 
-    kinds = [op.kind for op in program.operators]
+        content["model.tflite"] = to_tflite(
+            program, product=options["tflite_op"], float_io=float_io
+        )
+    if "onnx" in formats:
+        from edgernn.exporters.onnx_step import to_onnx, to_onnx_sequence
+
+        content["model.onnx"] = to_onnx(program, float_io=float_io)
+        content["model.sequence.onnx"] = to_onnx_sequence(program)
+    if "c" in formats:
+        from edgernn.exporters.c import to_c
+
+        files = to_c(program, options["c_name"])
+        content |= {f"{C_FOLDER}/{file}": data for file, data in files.items()}
+    return content
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    scale = tensor.scale
+    return {"size": tensor.size, "scale": float(scale), "scale_exact": str(scale)}
+
+
+def _report(program: Program, options: dict[str, Any]) -> dict[str, Any]:
+    tensors, kinds = program.tensors, [op.kind for op in program.operators]
     return {
         "edgernn": __version__,
         "options": options,
-        "files": {name: len(data) for name, data in content.items()},
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
         "int8_weights": program.weight_count,
         "weight_rows": program.row_count,
         "operators": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-        "inputs": {name: tensor(name) for name in program.inputs},
-        "outputs": {name: tensor(t) for name, t in program.outputs.items()},
+        "inputs": {name: _tensor(tensors[name]) for name in program.inputs},
+        "outputs": {name: _tensor(tensors[t]) for name, t in program.outputs.items()},
         "states": {
-            s.name: tensor(s.input) | {"initial_is_zero": not s.initial.any()}
+            s.name: _tensor(tensors[s.input]) | {"initial_is_zero": not s.initial.any()}
             for s in program.states
         },
         "calibration": dict(program.metadata).get("calibration"),
+    }
+
+
+def _window_report(window: Window, options: dict[str, Any]) -> dict[str, Any]:
+    tensors = window.tensors()
+    return {
+        "edgernn": __version__,
+        "options": options,
+        "int8_weights": window.weight_count,
+        "weight_rows": window.row_count,
+        "inputs": {tensor.name: _tensor(tensor) for tensor in window.inputs},
+        "outputs": {
+            name: _tensor(tensors[source.value]) | {"of": source.value, "at": source.at}
+            for name, source in window.outputs.items()
+        },
+        "stages": [
+            {
+                "direction": stage.direction,
+                "reads": {name: [s.value, s.at] for name, s in stage.sources.items()},
+                "writes": list(stage.program.outputs),
+                "operators": len(stage.program.operators),
+            }
+            for stage in window.stages
+        ],
+        "calibration": dict(window.metadata).get("calibration"),
     }
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from edgernn.distance import measure_distance
 from edgernn.progress import Progress
 from edgernn.runtime.errors import FileFormatError, MissingExtraError
-from edgernn.runtime.file import load_program
+from edgernn.runtime.file import load_any
 from edgernn.runtime.library import library_path
 from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
 from edgernn.sample import SAMPLE, read_sample
 from edgernn.streams import verification_streams
 from edgernn.verify import (
@@ -68,9 +69,14 @@ def verify_folder(
             f"{folder} holds no model.safetensors; write one with `edgernn export --int8`"
         )
     options = _options(folder)
-    program = load_program(folder / "model.safetensors")
+    program = load_any(folder / "model.safetensors")
     if sample is None:
-        sample = read_sample(folder / SAMPLE, program)
+        names = [t.name for t in program.inputs] if isinstance(program, Window) else program.inputs
+        sample = read_sample(folder / SAMPLE, names)
+    if isinstance(program, Window):
+        from edgernn.window_folder import verify_window_folder
+
+        return verify_window_folder(folder, program, options, sample, steps, seed, progress)
     engines: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None)]
     skipped: list[Row] = []
     for suffix in ("tflite", "onnx"):
@@ -126,6 +132,16 @@ def _c_engines(folder: Path, program: Program, options: Mapping[str, Any]) -> li
     if not isinstance(name, str):
         raise FileFormatError(f"{folder} does not say how its C was named; export it again")
     files = to_c(program, name)
+    require_same_c(folder, files)
+    engines: list[Engine] = [CEngine(program, files, PORTABLE)]
+    native = CEngine(program, files, Compiler().native_flags())
+    if native.kernels != "portable":
+        engines.append(native)
+    return engines
+
+
+def require_same_c(folder: Path, files: Mapping[str, bytes]) -> None:
+    """FileFormatError unless the folder holds these C files, examples left aside."""
     for file, content in files.items():
         path = folder / C_FOLDER / file
         if path.suffix not in (".c", ".h") or "example" in file:
@@ -135,11 +151,6 @@ def _c_engines(folder: Path, program: Program, options: Mapping[str, Any]) -> li
                 f"{path} is missing, changed or of another version of edgernn: it is not what "
                 "this program exports to; export it again"
             )
-    engines: list[Engine] = [CEngine(program, files, PORTABLE)]
-    native = CEngine(program, files, Compiler().native_flags())
-    if native.kernels != "portable":
-        engines.append(native)
-    return engines
 
 
 def _options(folder: Path) -> dict[str, Any]:

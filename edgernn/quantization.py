@@ -10,10 +10,12 @@ import numpy as np
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
 from edgernn.graph import Graph
 from edgernn.lowering.program import lower
+from edgernn.lowering.window import lower_window
 from edgernn.progress import Progress
 from edgernn.rounding import STRATEGIES
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
 from edgernn.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ class Quantized(Program):
     sample: Sequences = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class QuantizedWindow(Window):
+    """A window program together with what it came from, in memory only; see Quantized."""
+
+    graph: Graph | None = None
+    sample: Sequences = field(default_factory=list)
+
+
 def quantize(
     model: torch.nn.Module | torch.export.ExportedProgram,
     args: tuple[Any, ...] | None = None,
@@ -43,8 +53,9 @@ def quantize(
     method: Method = "minmax",
     rounding: str = DEFAULT_ROUNDING,
     progress: Progress | None = None,
-) -> Quantized:
-    """Quantize a PyTorch model into one integer program.
+) -> Quantized | QuantizedWindow:
+    """Quantize a PyTorch model into one integer program: of a step, or of a window if a layer of
+    the model runs backwards.
 
     model: an nn.Module (args: example inputs for torch.export) or an ExportedProgram.
     calibration: float data as the model's input, (N, T, F), or a list of (T_i, F); for several
@@ -64,13 +75,13 @@ def quantize_graph(
     method: Method = "minmax",
     rounding: str = DEFAULT_ROUNDING,
     progress: Progress | None = None,
-) -> Quantized:
+) -> Quantized | QuantizedWindow:
     """`quantize` for a graph that is already imported."""
     if rounding not in STRATEGIES:
         raise InputError(f"rounding {rounding!r} is none of {', '.join(STRATEGIES)}")
     sequences = as_sequences(graph, calibration)
     ranges = calibrate(graph, sequences, method, progress)
-    metadata = {
+    metadata: dict[str, Any] = {
         "producer": f"edgernn {__version__}",
         "batch_first": graph.batch_first,
         "last": [output.name for output in graph.outputs if output.last],
@@ -81,6 +92,17 @@ def quantize_graph(
             "steps": sum(len(s[graph.inputs[0]]) for s in sequences),
         },
     }
+    if graph.is_window:
+        metadata["window"] = max(len(s[graph.inputs[0]]) for s in sequences)
+        window = lower_window(graph, ranges, STRATEGIES[rounding], metadata)
+        return QuantizedWindow(
+            window.inputs,
+            window.stages,
+            window.outputs,
+            metadata,
+            graph=graph,
+            sample=_excerpt(sequences, whole=True),
+        )
     program = lower(graph, ranges, STRATEGIES[rounding], metadata)
     return Quantized(
         program.tensors,
@@ -89,18 +111,24 @@ def quantize_graph(
         program.states,
         program.operators,
         metadata,
+        program.constants,
         graph=graph,
         sample=_excerpt(sequences),
     )
 
 
-def _excerpt(sequences: Sequences) -> Sequences:
-    """Whole sequences from the start, the last one cut, SAMPLE_VALUES numbers in all."""
+def _excerpt(sequences: Sequences, whole: bool = False) -> Sequences:
+    """Sequences from the start, the last one cut unless all must be whole, SAMPLE_VALUES numbers
+    in all, but for one sequence at least."""
     left = SAMPLE_VALUES
     result = []
     for sequence in sequences:
         width = sum(v.shape[1] for v in sequence.values())
         steps = min(len(next(iter(sequence.values()))), max(left // width, 1))
+        if whole:
+            steps = len(next(iter(sequence.values())))
+            if result and steps * width > left:
+                break
         result.append({name: np.ascontiguousarray(v[:steps]) for name, v in sequence.items()})
         left -= steps * width
         if left <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.runtime.errors import FileFormatError
-from edgernn.runtime.program import Program
 
 SAMPLE: Final = "model.sample.npz"
 
@@ -23,14 +23,14 @@ def write_sample(sequences: list[dict[str, NDArray[np.float32]]]) -> bytes:
     return stream.getvalue()
 
 
-def read_sample(path: Path, program: Program) -> list[dict[str, NDArray[np.float32]]]:
-    """The sequences of a sample file; none if there is no such file."""
+def read_sample(path: Path, inputs: Sequence[str]) -> list[dict[str, NDArray[np.float32]]]:
+    """The sequences of a sample file, by input; none if there is no such file."""
     if not path.is_file():
         return []
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            count = len(data.files) // len(program.inputs)
-            return [{n: data[f"{n}_{i}"] for n in program.inputs} for i in range(count)]
+            count = len(data.files) // len(inputs)
+            return [{n: data[f"{n}_{i}"] for n in inputs} for i in range(count)]
     except Exception as error:
         # A damaged zip raises what zipfile, zlib and numpy please.
         raise FileFormatError(f"{path} is damaged ({type(error).__name__}); export again") from None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.runtime.engine import quantize
-from edgernn.runtime.program import Program
+from edgernn.runtime.program import Program, Scale, Tensor
 
 Int16Array = NDArray[np.int16]
+WHOLE = Scale(1, 0)
+"""The scale of what is no quantity: masks and token ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +29,11 @@ class Stream:
         return len(next(iter(self.inputs.values())))
 
 
-def random_streams(program: Program, steps: int, seed: int) -> list[Stream]:
-    """Full-range noise, small noise, and a slow walk that dwells at the rails; `steps` in all."""
+def random_streams(inputs: Sequence[Tensor], steps: int, seed: int) -> list[Stream]:
+    """Full-range noise, small noise, and a slow walk that dwells at the rails; `steps` in all.
+
+    Masks and token ids are mostly small integers, sometimes none that they should be.
+    """
     rng = np.random.default_rng(seed)
     counts = [steps - 2 * (steps // 3), steps // 3, steps // 3]
 
@@ -43,9 +48,13 @@ def random_streams(program: Program, steps: int, seed: int) -> list[Stream]:
         walked: Int16Array = np.clip(moves, -32768, 32767).astype(np.int16)
         return walked
 
+    def marks(count: int, size: int) -> Int16Array:
+        some = rng.choice([2, 2, 400, 32768], (count, size))
+        return (rng.integers(-4, 65536, (count, size)) % some).astype(np.int16)
+
     makers = {"full-range noise": noise, "small noise": small, "walk to the rails": walk}
     return [
-        Stream(name, {n: make(count, program.tensors[n].size) for n in program.inputs})
+        Stream(name, {t.name: (marks if t.scale == WHOLE else make)(count, t.size) for t in inputs})
         for (name, make), count in zip(makers.items(), counts, strict=True)
         if count
     ]
@@ -70,4 +79,5 @@ def verification_streams(
 ) -> list[Stream]:
     """Streams of `steps` steps in all: up to half of them of the sample, the others random."""
     streams = data_streams(program, sample, steps // 2)
-    return streams + random_streams(program, steps - sum(s.steps for s in streams), seed)
+    inputs = [program.tensors[name] for name in program.inputs]
+    return streams + random_streams(inputs, steps - sum(s.steps for s in streams), seed)

@@ -5,6 +5,8 @@ from edgernn.runtime.errors import EdgernnError, FileFormatError, InputError
 from edgernn.runtime.file import load_program, save_program
 from edgernn.runtime.program import Program
 from edgernn.runtime.state import state_from_bytes, state_to_bytes
+from edgernn.runtime.window import Window
+from edgernn.runtime.window_runtime import WindowRuntime
 
 __all__ = [
     "EdgernnError",
@@ -12,6 +14,8 @@ __all__ = [
     "InputError",
     "Program",
     "StepRuntime",
+    "Window",
+    "WindowRuntime",
     "load_program",
     "save_program",
     "state_from_bytes",

@@ -14,6 +14,7 @@ from edgernn.runtime.errors import InputError
 from edgernn.runtime.file import load_program
 from edgernn.runtime.numpy_engine import NumpyEngine
 from edgernn.runtime.program import Program, Tensor
+from edgernn.runtime.tokens import refuse_unknown_ids, token_limits
 
 Int16Array = NDArray[np.int16]
 ENGINES: Final = ("numpy", "native", "auto")
@@ -67,6 +68,8 @@ class StepRuntime:
         self.program = program
         self._inputs = [program.tensors[name] for name in program.inputs]
         self._outputs = [program.tensors[name] for name in program.outputs.values()]
+        ids = token_limits(program)
+        self._ids = [ids.get(name) for name in program.inputs]
         self._in_scales = [np.float32(float(t.scale)) for t in self._inputs]
         self._out_scales = [np.float32(float(t.scale)) for t in self._outputs]
         self._engine: Engine = NumpyEngine(program) if engine is None else engine
@@ -112,13 +115,15 @@ class StepRuntime:
     def step(self, *x: Any) -> Any:
         """One time step on floats: (F,) -> (O,) float32.
 
-        InputError for NaN, infinity or a wrong size; the state is then as it was.
+        Token ids, read by an embedding, are whole numbers. InputError for NaN, infinity, a wrong
+        size, or an id that its table does not have; the state is then as it was.
         """
         return self._dequantized(self.step_int(*self._quantized(x)))
 
     def step_int(self, *x: Int16Array, out: Int16Array | None = None) -> Any:
         """One time step on the raw bits: (F,) int16 -> (O,) int16.
 
+        A token id beyond its table counts as the nearest one, as on every engine.
         out: (O,) int16 to write the only output to; then nothing is allocated. InputError for
         anything that does not fit, before the state changes.
         """
@@ -173,7 +178,8 @@ class StepRuntime:
         if len(x) != len(self._inputs):
             count = len(self._inputs)
             raise InputError(f"this program has {count} inputs, and {len(x)} were given")
-        return [quantize(*three) for three in zip(x, self._inputs, self._in_scales, strict=True)]
+        each = zip(x, self._inputs, self._in_scales, self._ids, strict=True)
+        return [quantize(*four) for four in each]
 
     def _dequantized(self, y: Any) -> Any:
         if len(self._out_scales) == 1:
@@ -193,11 +199,17 @@ def _restored(
     return runtime
 
 
-def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int16Array:
+def quantize(
+    value: Any,
+    tensor: Tensor,
+    scale: np.float32 | None = None,
+    ids: NDArray[np.int64] | None = None,
+) -> Int16Array:
     """Numbers (..., F) to int16 at a tensor's scale: ties away from zero, out of range saturates.
 
     The float32 rule of TensorFlow Lite's QUANTIZE. InputError for NaN, infinity, a wrong size, or
-    what is no array of real numbers.
+    what is no array of real numbers. ids: of the tensor, from `tokens.token_limits`; given, a
+    number that should be a token id and is none is refused as well.
     """
     try:
         given = np.asarray(value)
@@ -213,6 +225,8 @@ def quantize(value: Any, tensor: Tensor, scale: np.float32 | None = None) -> Int
         raise InputError(f"{tensor.name} has {tensor.size} features, not shape {given.shape}")
     if not np.isfinite(given).all():
         raise InputError(f"{tensor.name} holds NaN or infinity; clean the input before the step")
+    if ids is not None:
+        refuse_unknown_ids(tensor.name, given, ids)
     if scale is None:
         scale = np.float32(float(tensor.scale))
     # What leaves float32 on the way is out of range as well, and saturates.

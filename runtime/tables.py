@@ -1,7 +1,8 @@
 """Lookup tables of the NumPy engine: a function of a bounded integer as one `take`.
 
 Float64 and read-only, built once per process and shared. A "wrapped" table has 2^bits entries,
-entry i (modulo its length) for integer i, so a negative index needs no offset.
+entry i (modulo its length) for integer i, so a negative index needs no offset. The tables of the
+rules stay for good; those made from a program's own live as long as a plan that uses them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.runtime import fixedpoint
+from edgernn.runtime import fixedpoint, functions
 from edgernn.runtime.activation import full_table
 from edgernn.runtime.fixedpoint import Int64Array
 
@@ -21,7 +23,9 @@ Table = NDArray[np.float64]
 Values = NDArray[np.int64] | NDArray[np.floating[Any]]
 
 TAU: Final = 2.0**-16
-"""Added to `half_away` for a product's sake: see `edgernn.runtime.plan`."""
+"""Added to `half_away` for a product's sake: see `edgernn.runtime.arithmetic`."""
+_lookups: Final[WeakValueDictionary[bytes, Table]] = WeakValueDictionary()
+"""Content of a lookup's table -> all its values: half a megabyte, so not kept without a user."""
 
 
 @cache
@@ -74,6 +78,22 @@ def shifted(factor: float) -> Table:
     """An operand of ADD or SUB brought to the sum's scale, wrapped."""
     q, shift = fixedpoint.quantize_multiplier(factor)
     return _wrapped(lambda i: fixedpoint.multiply_by_quantized_multiplier(i << 15, q, shift), 16)
+
+
+@cache
+def rsqrt(gain: int) -> Table:
+    """1 / sqrt(x) of a gain, wrapped."""
+    values = functions.rsqrt_table(gain)
+    return _wrapped(lambda i: values[np.maximum(i, 0)], 16)
+
+
+def interpolated(points: NDArray[np.int16]) -> Table:
+    """All values of a lookup with this table (513,), wrapped; one array for equal tables."""
+    content = points.tobytes()
+    table = _lookups.get(content)
+    if table is None:
+        table = _lookups[content] = _wrapped(lambda i: functions.interpolated(points, i), 16)
+    return table
 
 
 def _wrapped(function: Callable[[Int64Array], Values], bits: int) -> Table:

@@ -139,9 +139,9 @@ def test_a_damaged_report_or_sample_is_refused(program: Program, tmp_path: Path)
 
 def test_streams_are_seeded_and_have_the_steps_asked_for(program: Program) -> None:
     for steps in (1, 2, 3, 100):
-        streams = random_streams(program, steps, seed=5)
+        streams = random_streams([program.tensors[n] for n in program.inputs], steps, seed=5)
         assert sum(s.steps for s in streams) == steps
-    again = random_streams(program, 100, seed=5)
+    again = random_streams([program.tensors[n] for n in program.inputs], 100, seed=5)
     for a, b in zip(streams, again, strict=True):
         np.testing.assert_array_equal(a.inputs["x"], b.inputs["x"])
 

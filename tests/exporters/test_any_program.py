@@ -17,5 +17,5 @@ from tests.programs import random_structure
 def test_both_formats_run_any_valid_program(seed: int) -> None:
     program = random_structure(seed)
     engines = [TFLiteEngine(to_tflite(program), program), OnnxEngine(to_onnx(program), program)]
-    streams = random_streams(program, 40, seed)
+    streams = random_streams([program.tensors[n] for n in program.inputs], 40, seed)
     require(verify(program, [(engine, None) for engine in engines], streams, {}))

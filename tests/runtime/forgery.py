@@ -13,8 +13,9 @@ import pytest
 
 from edgernn.runtime.errors import FileFormatError
 from edgernn.runtime.file import _checksum, from_bytes, to_bytes
-from edgernn.runtime.program import Program
+from edgernn.runtime.program import Program, Scale
 from tests.programs import random_program
+from tests.runtime.sketches import Sketch, completed
 
 Json = dict[str, Any]
 
@@ -22,6 +23,19 @@ Json = dict[str, Any]
 def genuine() -> Program:
     """A small program with every part a file has."""
     return random_program(["gru"], [2], 2, seed=0, head=2)
+
+
+def with_tables() -> Program:
+    """A small program with a constant, a table of rows and a table of a function.
+
+    Its operators: row = embedding(token), f = lookup(row), s = f + k.
+    """
+    b = Sketch()
+    b.embedding("row", b.tensor("token", 1, Scale(1, 0)), np.arange(-6, 6, dtype=np.int8)
+                .reshape(4, 3), Scale(1, -3))  # fmt: skip
+    b.lookup("f", "row", np.sin, Scale(1, -14))
+    b.add("s", "f", b.constant("k", np.array([0.5, -1.0, 0.25]), Scale(1, -14)), Scale(1, -14))
+    return completed(b, {"y": "s"})
 
 
 def parts(data: bytes) -> tuple[Json, Json, bytes]:
@@ -54,9 +68,13 @@ def forged(edit: Callable[[Json], object], program: Program | None = None) -> by
     return signed(header, description, payload)
 
 
-def reforged(edit: Callable[[Json], object], payload_edit: Any = lambda p: p) -> bytes:
+def reforged(
+    edit: Callable[[Json], object],
+    payload_edit: Any = lambda p: p,
+    program: Program | None = None,
+) -> bytes:
     """A genuine file whose header and payload were edited."""
-    header, description, payload = parts(to_bytes(genuine()))
+    header, description, payload = parts(to_bytes(program or genuine()))
     edit(header)
     return signed(header, description, payload_edit(payload))
 

@@ -62,11 +62,12 @@ def _tuple(results: Any) -> tuple[Any, ...]:
 
 
 def completed(b: Sketch, outputs: dict[str, str]) -> Program:
-    """The program: what is neither written nor carried is an input, what is not carried stays."""
+    """The program: what nothing writes, carries or fixes is an input, what is not carried stays."""
     for state in list(b.states):
         if not state.output:
             b.carry(state.name, state.input)
     known = {s.input for s in b.states} | {name for op in b.operators for name in op.outputs}
+    known |= set(b.constants)
     return b.program(tuple(n for n in b.tensors if n not in known), outputs, {})
 
 

@@ -26,8 +26,10 @@ from edgernn.runtime import (
     save_program,
 )
 from edgernn.runtime.file import from_bytes, to_bytes, write_atomically
+from edgernn.runtime.functions import TABLES
+from edgernn.runtime.operators import KINDS
 from tests.programs import random_integers, random_program, random_structure
-from tests.runtime.forgery import genuine, parts
+from tests.runtime.forgery import genuine, parts, with_tables
 
 
 def assert_equal(a: Program, b: Program) -> None:
@@ -46,9 +48,24 @@ def assert_equal(a: Program, b: Program) -> None:
                 mine, its = getattr(op.matrix, part), getattr(twin.matrix, part)
                 np.testing.assert_array_equal(mine, its)
                 assert mine.dtype == its.dtype
+        assert (op.table is None) == (twin.table is None)
+        if op.table is not None and twin.table is not None:
+            np.testing.assert_array_equal(op.table, twin.table)
+            assert op.table.dtype == twin.table.dtype
+    assert set(a.constants) == set(b.constants)
+    for name, values in a.constants.items():
+        np.testing.assert_array_equal(values, b.constants[name])
+        assert values.dtype == b.constants[name].dtype == np.int16
 
 
-@pytest.mark.parametrize("seed", range(20))
+def test_the_programs_below_have_every_part() -> None:
+    programs = [random_structure(seed) for seed in range(40)]
+    kinds = {op.kind for program in programs for op in program.operators}
+    assert kinds == set(KINDS)
+    assert any(len(program.constants) > 1 for program in programs)
+
+
+@pytest.mark.parametrize("seed", range(40))
 def test_a_program_comes_back_as_it_was(seed: int, tmp_path: Path) -> None:
     program = random_structure(seed)
     program = replace(
@@ -101,6 +118,19 @@ def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:
                 assert array.flags.aligned
 
 
+def test_tables_and_constants_are_mapped_and_run_from_there(tmp_path: Path) -> None:
+    program = with_tables()
+    save_program(program, tmp_path / "m.safetensors")
+    again = load_program(tmp_path / "m.safetensors")
+    arrays = [op.table for op in again.operators if op.table is not None]
+    arrays += again.constants.values()
+    assert len(arrays) == 3
+    assert not any(array.flags.writeable for array in arrays)
+    x = np.arange(-2, 9, dtype=np.int16)[:, None]
+    wanted = StepRuntime(program).run_int(x)
+    np.testing.assert_array_equal(StepRuntime(again).run_int(x), wanted)
+
+
 def test_the_safetensors_library_reads_the_file(tmp_path: Path) -> None:
     program = genuine()
     save_program(program, tmp_path / "m.safetensors")
@@ -121,7 +151,11 @@ def test_the_safetensors_library_reads_the_file(tmp_path: Path) -> None:
 
 def test_a_program_without_any_tensor_is_a_file_as_well(tmp_path: Path) -> None:
     program = next(
-        p for p in map(random_structure, range(999)) if not p.weight_count and not p.states
+        p
+        for p in map(random_structure, range(999))
+        if not (
+            p.weight_count or p.states or p.constants or any(o.kind in TABLES for o in p.operators)
+        )
     )
     save_program(program, tmp_path / "m.safetensors")
     assert_equal(load_program(tmp_path / "m.safetensors"), program)

@@ -22,6 +22,7 @@ from tests.runtime.forgery import (
     refusal,
     signed,
     with_header,
+    with_tables,
 )
 
 GENUINE = to_bytes(genuine())
@@ -151,6 +152,37 @@ def test_missing_surplus_and_misplaced_tensors_are_refused() -> None:
     refusal(reforged(rename("sl0_h.initial", "a\nb")))
     assert "KeyError" in refusal(reforged(lambda h: h.clear(), lambda p: b""))
     refusal(reforged(lambda h: h.update(head=None)))
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "reason"),
+    [
+        ("f.table", {"dtype": "I8", "shape": [1026]}, "'f.table' is not I16"),
+        ("f.table", {"shape": [27, 19]}, "not 513 int16"),
+        ("f.table", {"shape": [1, 513]}, "not 513 int16"),
+        ("row.table", {"shape": [12]}, "other rows"),
+        ("row.table", {"shape": [3, 4]}, "other rows"),
+        ("row.table", {"dtype": "I16", "shape": [2, 3]}, "'row.table' is not I8"),
+        ("k.constant", {"dtype": "I8", "shape": [6]}, "'k.constant' is not I16"),
+        ("k.constant", {"shape": [3, 1]}, "constant k is not 3 int16"),
+    ],
+)
+def test_a_table_or_constant_of_another_form_is_refused(
+    name: str, entry: Json, reason: str
+) -> None:
+    message = refusal(reforged(lambda h: h[name].update(entry), program=with_tables()))
+    assert reason in message
+
+
+@pytest.mark.parametrize("name", ["f.table", "row.table", "k.constant"])
+def test_a_table_or_constant_that_is_missing_or_another_ones_is_refused(name: str) -> None:
+    part = name.split(".")[1]
+    for other in (f"token.{part}", f"s.{part}", f"nobody.{part}", f"{name}s"):
+
+        def rename(header: Json, other: str = other) -> None:
+            header[other] = header.pop(name)
+
+        refusal(reforged(rename, program=with_tables()))
 
 
 def replaced(array: str, value: int) -> bytes:

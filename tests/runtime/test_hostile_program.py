@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from edgernn.runtime import StepRuntime
 from edgernn.runtime.file import from_bytes, to_bytes
-from tests.runtime.forgery import Json, chain, forged, genuine, parts, refusal, signed
+from tests.runtime.forgery import Json, chain, forged, genuine, parts, refusal, signed, with_tables
 
 BAD_NUMBERS: list[Any] = [
     0,
@@ -77,6 +78,7 @@ def test_odd_names_are_refused(name: str) -> None:
 EDITS: dict[str, Callable[[Json], object]] = {
     "unknown operator": lambda d: d["operators"][0].__setitem__(0, "exec"),
     "operator kind is no text": lambda d: d["operators"][0].__setitem__(0, ["linear"]),
+    "operator kind is a mapping": lambda d: d["operators"][0].__setitem__(0, {}),
     "operator kind is null": lambda d: d["operators"][0].__setitem__(0, None),
     "operator is no list": lambda d: d["operators"].__setitem__(0, 7),
     "operator has two parts": lambda d: d["operators"][0].pop(),
@@ -131,6 +133,38 @@ EDITS: dict[str, Callable[[Json], object]] = {
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 def test_a_forged_description_is_refused(edit: Callable[[Json], object]) -> None:
     refusal(forged(edit))
+
+
+TABLE_EDITS: dict[str, tuple[Callable[[Json], object], str]] = {
+    "lookup becomes a relu": (lambda d: d["operators"][1].__setitem__(0, "relu"), "belongs to"),
+    "embedding becomes a lookup": (
+        lambda d: d["operators"][0].__setitem__(0, "lookup"), "'row.table' is not I16"
+    ),
+    "lookup becomes an embedding": (
+        lambda d: d["operators"][1].__setitem__(0, "embedding"), "'f.table' is not I8"
+    ),
+    "add becomes a lookup": (lambda d: d["operators"][2].__setitem__(0, "lookup"), "s.table"),
+    "kind cannot be looked up": (lambda d: d["operators"][0].__setitem__(0, []), "TypeError"),
+    "constant is an input": (lambda d: d["inputs"].append("k"), "constant 'k' is an input"),
+    "constant is a state": (
+        lambda d: d["states"].append(["m", "k", "s"]), "constant 'k' is an input"
+    ),
+    "constant is written": (
+        lambda d: d["operators"].append(["relu", ["s"], ["k"]]), "writes 'k' wrongly"
+    ),
+    "constant of another size": (
+        lambda d: d["tensors"]["k"].__setitem__(0, 2), "constant k is not 2 int16"
+    ),
+    "constant of no tensor": (lambda d: d["tensors"].pop("k"), "no tensor|belongs to nothing"),
+    "token of another scale": (lambda d: d["tensors"]["token"].__setitem__(2, 1), "no token id"),
+    "two tokens": (lambda d: d["tensors"]["token"].__setitem__(0, 2), "no token id"),
+    "rows of another size": (lambda d: d["tensors"]["row"].__setitem__(0, 2), "other rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "reason"), TABLE_EDITS.values(), ids=TABLE_EDITS)
+def test_a_forged_table_or_constant_is_refused(edit: Callable[[Json], object], reason: str) -> None:
+    assert re.search(reason, refusal(forged(edit, with_tables())))
 
 
 def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:

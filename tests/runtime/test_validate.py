@@ -34,12 +34,13 @@ def single(
     ins: list[tuple[int, Scale]],
     outs: list[tuple[int, Scale]],
     matrix: Matrix | None = None,
+    table: Any = None,
 ) -> Program:
     """A program of one operator."""
     sources = [Tensor(f"x{i}", *t) for i, t in enumerate(ins)]
     results = [Tensor(f"y{i}", *t) for i, t in enumerate(outs)]
-    op = Operator(kind, tuple(t.name for t in sources), tuple(t.name for t in results), matrix)
     names = tuple(t.name for t in sources)
+    op = Operator(kind, names, tuple(t.name for t in results), matrix, table)
     outputs = {t.name: t.name for t in results}
     return Program({t.name: t for t in (*sources, *results)}, names, outputs, (), (op,))
 
@@ -83,6 +84,22 @@ UNFIT: dict[str, tuple[str, list[Any], list[Any], str]] = {
     "add of one": ("add", [(2, UNIT)], [(2, UNIT)], "1 operands, not 2"),
     "relu of two": ("relu", [(2, UNIT), (2, UNIT)], [(2, UNIT)], "2 operands, not 1"),
     "mul into two": ("mul", [(2, UNIT), (2, UNIT)], [(2, UNIT), (2, UNIT)], "2 operands, not 1"),
+    "maximum of two scales": ("maximum", [(2, UNIT), (2, HALF)], [(2, UNIT)], "scales differ"),
+    "maximum into a scale": ("maximum", [(2, UNIT), (2, UNIT)], [(2, HALF)], "scales differ"),
+    "maximum of two sizes": ("maximum", [(1, UNIT), (2, UNIT)], [(2, UNIT)], "sizes differ"),
+    "maximum of one": ("maximum", [(2, UNIT)], [(2, UNIT)], "1 operands, not 2"),
+    "select of two": ("select", [(2, UNIT), (2, UNIT)], [(2, UNIT)], "2 operands, not 3"),
+    "select of two sizes": ("select", [(2, UNIT), (2, UNIT), (1, UNIT)], [(2, UNIT)], "sizes"),
+    "select of two scales": ("select", [(2, UNIT), (2, HALF), (2, UNIT)], [(2, UNIT)], "scales"),
+    "select into a scale": ("select", [(2, UNIT), (2, UNIT), (2, UNIT)], [(2, HALF)], "scales"),
+    "select by another mask": ("select", [(2, UNIT), (3, UNIT), (3, UNIT)], [(3, UNIT)], "mask"),
+    "lookup without a table": ("lookup", [(2, UNIT)], [(2, UNIT)], "table"),
+    "embedding without a table": ("embedding", [(1, ONE)], [(2, UNIT)], "table"),
+    "rsqrt of two sizes": ("rsqrt", [(2, Scale(1, -4))], [(3, Scale(1, -13))], "sizes differ"),
+    "rsqrt of gain -1": ("rsqrt", [(2, Scale(1, -4))], [(2, Scale(1, -12))], "4^-15 to 4^-23"),
+    "rsqrt of gain 9": ("rsqrt", [(2, Scale(1, -4))], [(2, Scale(1, -22))], "4^-15 to 4^-23"),
+    "rsqrt of half a gain": ("rsqrt", [(2, UNIT)], [(2, UNIT)], "4^-15 to 4^-23"),
+    "rsqrt of an odd scale": ("rsqrt", [(2, G3)], [(2, UNIT)], "4^-15 to 4^-23"),
     "linear without a matrix": ("linear", [(2, UNIT)], [(2, UNIT)], "matrix"),
     "unknown": ("sqrt", [(2, UNIT)], [(2, UNIT)], "'sqrt' is not known"),
 }
@@ -108,6 +125,11 @@ FIT: list[tuple[str, list[Any], list[Any]]] = [
     ("mul", [(2, Scale(3, 10)), (2, Scale(7, -5))], [(2, Scale(21, 20))]),
     ("tanh", [(2, Scale(3, -12))], [(2, UNIT)]),
     ("logistic", [(2, Scale(3, -20))], [(2, UNIT)]),
+    ("select", [(1, Scale(5, 9)), (3, HALF), (3, HALF)], [(3, HALF)]),
+    ("select", [(3, GATE), (3, HALF), (3, HALF)], [(3, HALF)]),
+    ("maximum", [(3, Scale(5, -9)), (3, Scale(5, -9))], [(3, Scale(5, -9))]),
+    ("rsqrt", [(2, Scale(1, -4))], [(2, Scale(1, -13))]),
+    ("rsqrt", [(2, Scale(1, -4))], [(2, Scale(1, -21))]),
 ]
 
 
