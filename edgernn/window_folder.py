@@ -18,7 +18,12 @@ from edgernn.runtime.errors import FileFormatError, InputError, MissingExtraErro
 from edgernn.runtime.window import Window
 from edgernn.runtime.window_runtime import WindowRuntime
 from edgernn.verify import Row, Verification
-from edgernn.window_verify import PlainWindowEngine, WindowEngine, test_windows, verify_window
+from edgernn.window_verify import (
+    PlainWindowEngine,
+    WindowEngine,
+    verification_windows,
+    verify_window,
+)
 
 DEFAULT_STEPS: Final = 32
 C_FOLDER: Final = "c"
@@ -86,7 +91,7 @@ def verify_window_folder(
         except MissingExtraError as error:
             skipped.append(Row("c", note=str(error)))
     windows = {
-        length: test_windows(window, sample, steps, seed, length)
+        length: verification_windows(window, sample, steps, seed, length)
         for length in dict.fromkeys(engine.steps for engine in engines)
     }
     result = verify_window(window, engines, windows, progress)

@@ -78,33 +78,32 @@ def _plain_stage(stage: Stage, values: Values) -> dict[str, Int16Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class TestWindow:
+class GivenWindow:
     """A window to compare on: input name -> (T, F) int16."""
 
-    __test__ = False
     name: str
     inputs: Values
 
 
-def test_windows(
+def verification_windows(
     window: Window,
     sample: Sequence[Mapping[str, NDArray[np.float32]]],
     steps: int,
     seed: int,
     length: int | None = None,
-) -> list[TestWindow]:
+) -> list[GivenWindow]:
     """Windows of `steps` steps in all: up to half of the sample, the others random.
 
     length: the only one allowed; else random windows have 1 to LONGEST steps.
     """
-    result: list[TestWindow] = []
+    result: list[GivenWindow] = []
     for sequence in sample:
         cut = {t.name: quantize(sequence[t.name], t) for t in window.inputs}
         whole = len(next(iter(cut.values())))
         if sum(map(_steps, result)) + whole > steps // 2:
             break
         if length in (None, whole):
-            result.append(TestWindow(f"calibration window {len(result)}", cut))
+            result.append(GivenWindow(f"calibration window {len(result)}", cut))
     rng = np.random.default_rng(seed)
     streams = _random_inputs(window, seed)
     while (done := sum(map(_steps, result))) < steps:
@@ -112,12 +111,9 @@ def test_windows(
         name, inputs = next(streams)
         repeats = -(-count // LONGEST)
         result.append(
-            TestWindow(name, {k: np.tile(v, (repeats, 1))[:count] for k, v in inputs.items()})
+            GivenWindow(name, {k: np.tile(v, (repeats, 1))[:count] for k, v in inputs.items()})
         )
     return result
-
-
-test_windows.__test__ = False  # type: ignore[attr-defined]
 
 
 def _random_inputs(window: Window, seed: int) -> Iterator[tuple[str, Values]]:
@@ -128,14 +124,14 @@ def _random_inputs(window: Window, seed: int) -> Iterator[tuple[str, Values]]:
         seed += 1
 
 
-def _steps(window: TestWindow) -> int:
+def _steps(window: GivenWindow) -> int:
     return len(next(iter(window.inputs.values())))
 
 
 def verify_window(
     window: Window,
     engines: Sequence[WindowEngine],
-    windows: Mapping[int | None, Sequence[TestWindow]],
+    windows: Mapping[int | None, Sequence[GivenWindow]],
     progress: Progress | None = None,
 ) -> Verification:
     """Every engine against the NumPy engine. windows: by the length that engines take."""
