@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgernn.cells import CELLS
-from edgernn.cells.base import product, sigmoid
 from edgernn.graph import FloatArray, Graph, Node
+from edgernn.layers import LAYERS_FLOAT
 from edgernn.runtime.errors import InputError, UnsupportedError
 
 Observer = Callable[[str, FloatArray], None]
@@ -91,26 +91,11 @@ def _check_states(
 
 
 def _layer(graph: Graph, node: Node, x: list[FloatArray]) -> FloatArray:
-    result: FloatArray
-    if node.kind == "linear":
-        result = product(x[0], node.arrays["weight"], node.arrays["bias"])
-    elif node.kind == "relu":
-        result = np.maximum(x[0], np.float32(0))
-    elif node.kind == "tanh":
-        result = np.tanh(x[0])
-    elif node.kind == "sigmoid":
-        result = sigmoid(x[0])
-    elif node.kind == "add":
-        result = x[0] + x[1]
-    elif node.kind in ("last", "first"):
-        result = x[0][:, -1:] if node.kind == "last" else x[0][:, :1]
-    elif node.kind == "concat":
-        result = np.concatenate(x, axis=-1)
-    elif node.kind == "slice":
-        result = x[0][..., node.begin : node.begin + graph.sizes[node.name]]
-    else:
+    if node.kind in ("last", "first"):
+        return x[0][:, -1:] if node.kind == "last" else x[0][:, :1]
+    if node.kind not in LAYERS_FLOAT:
         raise UnsupportedError(f"the float engine has no layer {node.kind} ({node.name})")
-    return result
+    return LAYERS_FLOAT[node.kind](graph.sizes, node, x)
 
 
 def _run(

@@ -8,9 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgernn.cells import gru, lstm, mgu, rnn
+from edgernn.cells import (
+    gru,
+    gru_reset_before,
+    lstm,
+    lstm_peephole,
+    lstm_projection,
+    mgu,
+    rnn,
+)
 from edgernn.cells.base import Cell
 
 CELLS: Final[dict[str, Cell]] = {
-    cell.kind: cell for cell in (gru.CELL, lstm.CELL, rnn.TANH, rnn.RELU, mgu.CELL)
+    cell.kind: cell
+    for cell in (
+        gru.CELL,
+        gru_reset_before.CELL,
+        lstm.CELL,
+        lstm_peephole.CELL,
+        lstm_projection.CELL,
+        mgu.CELL,
+        rnn.TANH,
+        rnn.RELU,
+    )
 }

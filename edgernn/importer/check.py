@@ -160,4 +160,7 @@ def _steps(array: FloatArray, flow: Flow) -> FloatArray:
     order = [roles.index(role) for role in wanted if role in roles]
     shape = [axes[roles.index(role)].size if role in roles else 1 for role in wanted]
     steps: FloatArray = split.transpose(order).reshape(shape)
+    if flow.padding is not None:
+        begin = flow.padding.before
+        steps = steps[:, :, begin : begin + flow.padding.time.size]
     return steps

@@ -79,7 +79,7 @@ def _table() -> dict[str, Refusal]:
         ("mean sum amax amin max min max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d "
          "cumsum argmax argmin norm std var logsumexp prod topk sort", _MEANS),
         ("bmm baddbmm einsum dot mv scaled_dot_product_attention outer", _PRODUCT),
-        ("mul mul_ sub sub_ rsub div div_ neg pow exp log sqrt rsqrt abs square reciprocal "
+        ("pow exp log sqrt rsqrt abs square reciprocal "
          "where maximum minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
         ("softmax log_softmax _softmax _log_softmax", _SOFTMAX),
         ("conv1d conv2d conv3d convolution conv_transpose1d unfold im2col", _CONVOLUTION),

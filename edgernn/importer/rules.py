@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgernn.importer.arithmetic import affine
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import join_dims
 from edgernn.importer.values import Axis, Const, Flow
@@ -118,15 +119,13 @@ def cast(tracer: Tracer, call: Call) -> Flow:
 
 @rule("add", "add_")
 def add(tracer: Tracer, call: Call) -> Flow:
-    """The sum of two values of the same shape, as in a residual connection."""
+    """The sum of two values of the same shape, as in a residual connection, or with a constant."""
     a, b = call["self"], call["other"]
-    if not isinstance(a, Flow) or not isinstance(b, Flow):
-        raise call.refuse(
-            "adds a constant",
-            "put the constant into the bias of a Linear layer",
-        )
     if call["alpha"] != 1:
         raise call.refuse("scales an operand of the sum", "use nn.Linear for the factor")
+    if not isinstance(a, Flow) or not isinstance(b, Flow):
+        x, offset = (a, b) if isinstance(a, Flow) else (b, a)
+        return affine(tracer, call, x, 1.0, offset)
     dims = join_dims(call, [a, b])
     if a.shape != b.shape or len(a.values) != len(b.values):
         raise call.refuse(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SIZE_OPERATORS: Final = frozenset({"sym_size", "sym_numel", "zeros_like", "new_zeros"})
 _STREAM: Final = "take the last step, y[:, -1], or return every step and choose outside the model"
+CAUSAL: Final = "use edgernn.nn.CausalConv1d, which pads (kernel_size - 1) * dilation in front"
 _LAYOUT: Final = "keep (batch, time, features) apart; only merge or split batch and time"
 
 
@@ -208,6 +209,8 @@ def _run(tracer: Tracer, call: Call, x: Flow, dim: int, begin: int, size: int) -
     axes, total = x.dims[dim], x.shape[dim]
     if (begin, size) == (0, total):
         return x
+    if x.padding is not None and [axis.role for axis in axes] == ["time"]:
+        return without_overhang(call, x, dim, begin, size)
     if not 0 <= begin <= begin + size <= total or size < 1:
         raise call.refuse("takes an empty or impossible part", "check its bounds")
     role = axes[0].role if len(axes) == 1 else "merged"
@@ -236,6 +239,17 @@ def _run(tracer: Tracer, call: Call, x: Flow, dim: int, begin: int, size: int) -
     raise call.refuse(
         "takes a part of the batch", "keep the whole batch; every sequence is computed alike"
     )
+
+
+def without_overhang(call: Call, x: Flow, dim: int, begin: int, size: int) -> Flow:
+    """What padding has put behind the last true step is cut off."""
+    padding = x.padding
+    if padding is None or padding.before or (begin, size) != (0, padding.time.size):
+        raise call.refuse(
+            "cuts other steps off than those that the padding of a convolution added at the end",
+            f"cut exactly these, y[..., :-P], or {CAUSAL}",
+        )
+    return x.view((*x.dims[:dim], (padding.time,), *x.dims[dim + 1 :]), padding=None)
 
 
 @rule("select")

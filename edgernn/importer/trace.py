@@ -14,7 +14,7 @@ import numpy as np
 
 from edgernn.cells import CELLS
 from edgernn.graph import FloatArray, Node
-from edgernn.importer import recurrent, rules, shapes  # noqa: F401  (they register rules)
+from edgernn.importer import arithmetic, recurrent, rules, shapes  # noqa: F401  (they register rules)
 from edgernn.importer.constants import fold, is_foldable
 from edgernn.importer.refusals import CONTEXTS, LAYERS, OTHERWISE, REFUSALS, SINGLE_CELLS, TOKENS
 from edgernn.importer.registry import RULES, Call, find, layer_of, sentence

@@ -69,6 +69,20 @@ def dim_size(dim: Dim) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Padding:
+    """Steps that a tensor has beside the true ones, because a convolution pads its input.
+
+    time: the true time axis. before: steps of the value `fill` in front, not yet read by a
+    convolution. after: steps behind the last true one, to be cut off.
+    """
+
+    time: Axis
+    before: int
+    after: int
+    fill: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Flow:
     """A tensor computed from the inputs.
 
@@ -77,6 +91,7 @@ class Flow:
     whole: it is h_n or c_n of a layer as it came out, with its layer axis.
     storage: shared by views of one another, which an in-place operator would change together.
     integer: its elements are integers, such as tokens.
+    padding: what its time axis has beside the true steps.
     """
 
     values: tuple[str, ...]
@@ -85,6 +100,7 @@ class Flow:
     whole: bool = False
     storage: object = field(default_factory=object)
     integer: bool = False
+    padding: Padding | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,7 +114,7 @@ class Flow:
     def computed(self, values: Iterable[str], dims: Iterable[Dim] | None = None) -> Flow:
         """New numbers at the same moment."""
         kept = self.dims if dims is None else tuple(dims)
-        return Flow(tuple(values), kept, self.moment)
+        return Flow(tuple(values), kept, self.moment, padding=self.padding)
 
 
 @dataclass(frozen=True, eq=False)

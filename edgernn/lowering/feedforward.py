@@ -6,35 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from edgernn.graph import Graph, Node
+from edgernn.lowering import arithmetic
 from edgernn.lowering.builder import Builder, covering_scale
+from edgernn.lowering.scales import free_scale
 from edgernn.ranges import Ranges
-from edgernn.runtime.program import Scale
-
-_READ_BY_TABLE: Final = ("tanh", "sigmoid")
-_KEEP_SCALE: Final = ("relu", "slice", "last", "first")
-HEADROOM: Final = 2.0
-"""What is met in use reaches further than calibration data; int16 has the bit to spare."""
-
-
-def free_scale(graph: Graph, value: str, ranges: Ranges) -> Scale:
-    """The calibrated scale of a value whose scale is ours to choose."""
-    mantissa = 3 if _reaches_table(graph, value) else 1
-    return covering_scale(HEADROOM * ranges.amplitude(value), mantissa)
-
-
-def input_scale(graph: Graph, value: str, ranges: Ranges) -> Scale:
-    """The scale of an input: calibrated; 1 for what is no number but a mask."""
-    if value in graph.masks:
-        return Scale(1, 0)
-    return free_scale(graph, value, ranges)
-
-
-def _reaches_table(graph: Graph, value: str) -> bool:
-    return any(
-        node.kind in _READ_BY_TABLE
-        or (node.kind in _KEEP_SCALE and _reaches_table(graph, node.outputs[0]))
-        for node in graph.consumers(value)
-    )
 
 
 def linear(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
@@ -63,15 +38,9 @@ def sigmoid(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ran
 
 
 def add(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
-    """A residual sum; where no runtime-independent sum of these scales exists, both operands are
-    first brought to the scale of the result."""
-    scale = free_scale(graph, node.name, ranges)
-    if b.can_add(inputs[0], inputs[1], scale):
-        return b.add(node.name, inputs[0], inputs[1], scale)
-    reach = max(32767 * float(b.scale(x)) for x in inputs)
-    wide = covering_scale(max(reach, ranges.amplitude(node.name)), scale.mantissa)
-    first, second = (b.rescale(f"{node.name}_{i}", x, wide) for i, x in enumerate(inputs))
-    return b.add(node.name, first, second, wide)
+    """A residual sum."""
+    scale, reach = free_scale(graph, node.name, ranges), ranges.amplitude(node.name)
+    return arithmetic.summed(b, "add", node.name, (inputs[0], inputs[1]), scale, reach)
 
 
 def concat(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
@@ -107,4 +76,5 @@ LAYERS: Final[dict[str, Callable[[Builder, Graph, Node, list[str], Ranges], str]
     "add": add,
     "concat": concat,
     "slice": slice_,
+    **arithmetic.LAYERS,
 }

@@ -9,6 +9,7 @@ from edgernn.cells import CELLS
 from edgernn.graph import Graph, Node
 from edgernn.lowering import feedforward
 from edgernn.lowering.builder import Builder
+from edgernn.lowering.scales import input_scale
 from edgernn.ranges import Ranges
 from edgernn.rounding import Rounding
 from edgernn.runtime.errors import FileFormatError, UnsupportedError
@@ -21,7 +22,7 @@ def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[st
     builder = Builder(rounding)
     tensors: dict[str, str] = {}
     for name in graph.inputs:
-        scale = feedforward.input_scale(graph, name, ranges)
+        scale = input_scale(graph, name, ranges)
         tensors[name] = builder.tensor(name, graph.sizes[name], scale)
     for node in graph.nodes:
         lower_node(builder, graph, node, tensors, ranges)

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from edgernn.graph import Graph, Node
-from edgernn.lowering import feedforward
 from edgernn.lowering.builder import Builder
 from edgernn.lowering.program import checked, lower_node
+from edgernn.lowering.scales import input_scale
 from edgernn.ranges import Ranges
 from edgernn.rounding import Rounding
 from edgernn.runtime.errors import UnsupportedError
@@ -27,8 +27,7 @@ def lower_window(
 ) -> Window:
     """Lower a calibrated graph into stages. UnsupportedError if a number does not fit."""
     inputs = tuple(
-        Tensor(name, graph.sizes[name], feedforward.input_scale(graph, name, ranges))
-        for name in graph.inputs
+        Tensor(name, graph.sizes[name], input_scale(graph, name, ranges)) for name in graph.inputs
     )
     picks = {node.name: node for node in graph.nodes if node.kind in PICKS}
     plan = stages_of(graph)

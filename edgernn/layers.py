@@ -1,0 +1,86 @@
+"""Layers without state in float: what each computes at one step, in NumPy.
+
+`edgernn.float_engine` runs these functions, `edgernn.float_onnx` traces them into ONNX, so they are
+written with what `edgernn.onnx_trace` knows. Their integer form is in
+`edgernn.lowering.feedforward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from edgernn.cells.base import product
+from edgernn.cells.base import sigmoid as logistic
+from edgernn.graph import FloatArray, Node
+
+Layer = Callable[[Mapping[str, int], Node, Sequence[FloatArray]], FloatArray]
+"""(size of each value, node, inputs (..., I)) -> (..., O) float32, row by row in the last axis."""
+
+
+def linear(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """nn.Linear."""
+    return product(x[0], node.arrays["weight"], node.arrays["bias"])
+
+
+def relu(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """max(x, 0)."""
+    result: FloatArray = np.maximum(x[0], np.float32(0))
+    return result
+
+
+def tanh(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """tanh(x)."""
+    result: FloatArray = np.tanh(x[0])
+    return result
+
+
+def sigmoid(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """1 / (1 + exp(-x))."""
+    return logistic(x[0])
+
+
+def add(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """A residual sum."""
+    return x[0] + x[1]
+
+
+def sub(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """A difference."""
+    return x[0] - x[1]
+
+
+def mul(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """A product, as of a gate."""
+    return x[0] * x[1]
+
+
+def affine(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """A factor and an offset per feature."""
+    return x[0] * node.arrays["weight"] + node.arrays["bias"]
+
+
+def concat(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """Features side by side."""
+    return np.concatenate(x, axis=-1)
+
+
+def slice_(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """A run of features, from node.begin."""
+    return x[0][..., node.begin : node.begin + sizes[node.name]]
+
+
+LAYERS_FLOAT: Final[dict[str, Layer]] = {
+    "linear": linear,
+    "relu": relu,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "add": add,
+    "sub": sub,
+    "mul": mul,
+    "affine": affine,
+    "concat": concat,
+    "slice": slice_,
+}
