@@ -72,6 +72,7 @@ def to_tflite(
         step.input(name, name, as_float=float_io)
     for state in program.states:
         step.input(f"state_{state.name}", state.input, as_float=False)
+    step.constants()
     step.operators({**EMITTERS, "linear": linear})
     # States first: a float output is then read from the state's own tensor.
     for name, source in following.items():
@@ -116,6 +117,16 @@ class _Step:
             self._public.add(index)
         self.inputs[name] = index
         self._flat[tensor] = flat
+
+    def constants(self) -> None:
+        """The tensors that no operator writes."""
+        for name, values in self.program.constants.items():
+            t = self.program.tensors[name]
+            shape = self.writer.inner_shape(t.size)
+            index = self.writer.constant(name, values.reshape(shape), [t.scale])
+            self._inner[name] = index
+            # A constant is no output either: users get a copy.
+            self._public.add(index)
 
     def operators(self, emitters: Mapping[str, Emitter]) -> None:
         """Every operator of the program, in its order."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from edgernn.exporters.tflite_tables import cast, embedding, lookup, rsqrt
 from edgernn.exporters.tflite_writer import ModelWriter
 from edgernn.runtime.errors import UnsupportedError
 from edgernn.runtime.program import Operator, Program, Scale
@@ -80,6 +81,14 @@ def _split(w: ModelWriter, program: Program, op: Operator, ins: list[int], outs:
         w.operator("SPLIT_V", [ins[0], parts, axis], outs, s.SplitVOptionsT(numSplits=len(sizes)))
 
 
+def _select(
+    w: ModelWriter, program: Program, op: Operator, ins: list[int], outs: list[int]
+) -> None:
+    # int16 has no comparison in one of the runtimes; everything but 0 becomes true.
+    mask = cast(w, ins[0], op.name, "BOOL", w.inner_shape(program.tensors[op.inputs[0]].size))
+    w.operator("SELECT_V2", [mask, *ins[1:]], outs, w.schema.SelectV2OptionsT())
+
+
 def _plain(code: str, options: Callable[[Any, int], Any]) -> Emitter:
     def emit(
         w: ModelWriter, program: Program, op: Operator, ins: list[int], outs: list[int]
@@ -99,4 +108,9 @@ EMITTERS: Final[Mapping[str, Emitter]] = {
     "rescale": _plain("QUANTIZE", lambda s, _: s.QuantizeOptionsT()),
     "concat": _plain("CONCATENATION", lambda s, rank: s.ConcatenationOptionsT(axis=rank - 1)),
     "split": _split,
+    "maximum": _plain("MAXIMUM", lambda s, _: s.MaximumMinimumOptionsT()),
+    "select": _select,
+    "lookup": lookup,
+    "rsqrt": rsqrt,
+    "embedding": embedding,
 }

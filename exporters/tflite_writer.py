@@ -18,15 +18,21 @@ from edgernn.runtime.program import Scale
 
 VERSIONS: Final = {
     "ADD": 3,
+    "CAST": 3,
     "CONCATENATION": 3,
     "CONV_2D": 4,
     "DEQUANTIZE": 3,
     "FULLY_CONNECTED": 7,
+    "GATHER": 4,
     "LOGISTIC": 3,
+    "MAXIMUM": 4,
+    "MINIMUM": 4,
     "MUL": 4,
     "QUANTIZE": 2,
     "RELU": 3,
     "RESHAPE": 1,
+    "RIGHT_SHIFT": 1,
+    "SELECT_V2": 1,
     "SPLIT": 4,
     "SPLIT_V": 1,
     "SUB": 5,
@@ -88,6 +94,11 @@ class ModelWriter:
         if not scales:
             self._constants[key] = index
         return index
+
+    def dtype(self, index: int) -> int:
+        """The dtype of a tensor, a TensorType of the schema."""
+        code: int = self._tensors[index].type
+        return code
 
     def rename(self, index: int, name: str) -> None:
         """Give a tensor one of the reserved names."""

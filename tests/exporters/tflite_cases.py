@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from tests.exporters import tflite_runner
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[bytes, Arrays], Arrays]
+Jobs = Sequence[tuple[bytes, Arrays]]
+RunAll = Callable[[Jobs], list[Arrays]]
 
 INTERPRETERS = ("ai-edge-litert", "tflite-runtime")
 VARIABLE = "EDGERNN_TFLITE_RUNTIME_PYTHON"
@@ -27,8 +29,14 @@ VARIABLE = "EDGERNN_TFLITE_RUNTIME_PYTHON"
 
 def runner_of(interpreter: str, folder: Path) -> Run:
     """Runs a model over a sequence on one of INTERPRETERS; skips without it, fails so in CI."""
+    run_all = batch_runner_of(interpreter, folder)
+    return lambda content, given: run_all([(content, given)])[0]
+
+
+def batch_runner_of(interpreter: str, folder: Path) -> RunAll:
+    """Runs many models in one process; otherwise as runner_of."""
     if interpreter == "ai-edge-litert":
-        return tflite_runner.run
+        return lambda jobs: [tflite_runner.run(content, given) for content, given in jobs]
     python = os.environ.get(VARIABLE)
     if not python:
         reason = f"{VARIABLE} is not set: nothing was run on tflite-runtime 2.14"
@@ -36,15 +44,22 @@ def runner_of(interpreter: str, folder: Path) -> Run:
             pytest.fail(reason)
         pytest.skip(reason)
 
-    def in_process(content: bytes, given: Arrays) -> Arrays:
-        paths = [folder / name for name in ("model.tflite", "given.npz", "results.npz")]
-        paths[0].write_bytes(content)
-        np.savez(paths[1], **given)
-        command = [python, tflite_runner.__file__, *map(str, paths)]
+    def in_process(jobs: Jobs) -> list[Arrays]:
+        paths = []
+        for i, (content, given) in enumerate(jobs):
+            names = (f"{i}.model.tflite", f"{i}.given.npz", f"{i}.results.npz")
+            paths.append([folder / name for name in names])
+            paths[i][0].write_bytes(content)
+            np.savez(paths[i][1], **given)
+        files = [str(path) for three in paths for path in three]
+        command = [python, tflite_runner.__file__, *files]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        with np.load(paths[2]) as results:
-            return dict(results)
+        results = []
+        for _, _, path in paths:
+            with np.load(path) as arrays:
+                results.append(dict(arrays))
+        return results
 
     return in_process
 

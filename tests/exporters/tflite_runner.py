@@ -1,7 +1,8 @@
 """Runs a .tflite step in a closed loop; a script of its own, so that any interpreter can be used.
 
-    python tflite_runner.py model.tflite given.npz results.npz
+    python tflite_runner.py model.tflite given.npz results.npz [model.tflite given.npz ...]
 
+Any number of models, three files each.
 given.npz: every signature input that is no state as (steps, size), every `state_<name>` as (size,).
 results.npz: every signature output as (steps, size). Needs NumPy and one of the interpreters alone.
 """
@@ -43,8 +44,9 @@ def run(content: bytes, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    model, given_path, results_path = sys.argv[1:]
-    with open(model, "rb") as stream:
-        model_content = stream.read()
-    with np.load(given_path) as arrays:
-        np.savez(results_path, **run(model_content, dict(arrays)))
+    for i in range(1, len(sys.argv), 3):
+        model, given_path, results_path = sys.argv[i : i + 3]
+        with open(model, "rb") as stream:
+            model_content = stream.read()
+        with np.load(given_path) as arrays:
+            np.savez(results_path, **run(model_content, dict(arrays)))
