@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
-from edgernn.graph import Graph
+from edgernn.graph import Graph, Node
 from edgernn.lowering.program import lower
 from edgernn.lowering.window import lower_window
 from edgernn.progress import Progress
@@ -92,6 +92,7 @@ def quantize_graph(
             "steps": sum(len(s[graph.inputs[0]]) for s in sequences),
         },
     }
+    metadata["network"] = [_outline(node) for node in graph.nodes]
     if graph.is_window:
         metadata["window"] = max(len(s[graph.inputs[0]]) for s in sequences)
         window = lower_window(graph, ranges, STRATEGIES[rounding], metadata)
@@ -115,6 +116,20 @@ def quantize_graph(
         graph=graph,
         sample=_excerpt(sequences),
     )
+
+
+def _outline(node: Node) -> dict[str, Any]:
+    """A layer as `edgernn inspect` draws it."""
+    outline: dict[str, Any] = {
+        "kind": node.kind,
+        "reads": list(node.reads),
+        "writes": list(node.outputs),
+    }
+    if node.reverse:
+        outline["reverse"] = True
+    if node.carried:
+        outline["states"] = [state.name for state in node.carried]
+    return outline
 
 
 def _excerpt(sequences: Sequences, whole: bool = False) -> Sequences:
