@@ -1,4 +1,4 @@
-"""What is in an exported file: inputs, outputs, states, operators, bytes."""
+"""What is in an exported file: its network, inputs, outputs, states, operators, bytes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edgernn.drawing import drawing_of, text
 from edgernn.runtime.errors import FileFormatError, MissingExtraError
-from edgernn.runtime.file import load_program
+from edgernn.runtime.file import load_any
+from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
 
 Rows = list[dict[str, Any]]
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
-    """Kind, bytes and tables (title -> rows) of a .safetensors, .tflite or .onnx file.
+    """Kind, bytes and tables (title -> rows) of a .safetensors, .tflite or .onnx file; of a
+    program also `drawing`, its network as text.
 
     FileFormatError for another kind of file or a damaged one, MissingExtraError if the package
     that reads it is not installed.
@@ -24,12 +28,59 @@ def inspect_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileFormatError(f"there is no file {path}")
     kind, tables = readers[path.suffix](path)
-    return {"file": str(path), "kind": kind, "bytes": path.stat().st_size, "tables": tables}
+    found = {"file": str(path), "kind": kind, "bytes": path.stat().st_size, "tables": tables}
+    if path.suffix == ".safetensors":
+        found["drawing"] = text(drawing_of(load_any(path)))
+    return found
+
+
+def draw_file(path: Path) -> str:
+    """The network of a .safetensors program as an SVG document. FileFormatError for another file
+    or a damaged one."""
+    from edgernn.svg import svg
+
+    if path.suffix != ".safetensors":
+        raise FileFormatError(f"{path} is no .safetensors program; draw the one that it came from")
+    return svg(drawing_of(load_any(path)), path.name)
 
 
 def _program(path: Path) -> tuple[str, dict[str, Rows]]:
-    program = load_program(path)
+    program = load_any(path)
+    if isinstance(program, Window):
+        return "edgernn window program", _window_tables(program)
+    return "edgernn program", _step_tables(program)
 
+
+def _window_tables(window: Window) -> dict[str, Rows]:
+    tensors = window.tensors()
+    tables: dict[str, Rows] = {
+        "totals": [
+            {
+                "int8 weights": window.weight_count,
+                "weight rows": window.row_count,
+                "stages": len(window.stages),
+            }
+        ],
+        "inputs": [{"name": t.name, "size": t.size, "scale": str(t.scale)} for t in window.inputs],
+        "outputs": [
+            {
+                "name": name,
+                "size": tensors[source.value].size,
+                "scale": str(tensors[source.value].scale),
+                "of": source.value,
+                "at": source.at,
+            }
+            for name, source in window.outputs.items()
+        ],
+    }
+    for number, stage in enumerate(window.stages):
+        own = _step_tables(stage.program)
+        for part in ("states", "operators"):
+            tables[f"{part} of stage {number + 1}, {stage.direction}"] = own[part]
+    return tables
+
+
+def _step_tables(program: Program) -> dict[str, Rows]:
     def row(name: str, tensor: str) -> dict[str, Any]:
         t = program.tensors[tensor]
         reach = 32767 * float(t.scale)
@@ -37,7 +88,8 @@ def _program(path: Path) -> tuple[str, dict[str, Rows]]:
 
     operators: Rows = []
     for op in program.operators:
-        shape = "x".join(map(str, op.matrix.weight.shape)) if op.matrix else ""
+        array = op.matrix.weight if op.matrix else op.table
+        shape = "" if array is None else "x".join(map(str, array.shape))
         operators.append(
             {
                 "operator": op.kind,
@@ -61,7 +113,7 @@ def _program(path: Path) -> tuple[str, dict[str, Rows]]:
             "state bytes": 2 * sum(len(s.initial) for s in program.states),
         }
     ]
-    return "edgernn program", {
+    return {
         "totals": totals,
         "inputs": [row(name, name) for name in program.inputs],
         "outputs": [row(name, tensor) for name, tensor in program.outputs.items()],
