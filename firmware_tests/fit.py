@@ -42,7 +42,16 @@ from firmware_tests.boards import BOARDS, Board
 from firmware_tests.build import Model, build
 from firmware_tests.samples import Sample, measure_programs
 from firmware_tests.toolchain import execute
-from firmware_tests.training import cells, engines, heads, held_out, moves, products, structures
+from firmware_tests.training import (
+    cells,
+    engines,
+    heads,
+    held_out,
+    moves,
+    products,
+    rows,
+    structures,
+)
 
 TARGET_NAMES: Final = {board: b.core.lower().replace("+", "plus") for board, b in BOARDS.items()}
 LANES: Final = {"portable": 1, "dsp": 2, "helium": 8}
@@ -184,7 +193,7 @@ def training(board: Board) -> tuple[list[Sample], list[Sample]]:
     copies = {
         f"copy{n}": p for n, p in moves("copy").items() if n in (2, 6, 8, 16, 24, 31, 48, 100)
     }
-    programs = {**engines(), **cells(lanes), **heads(lanes), **copies, **structures()}
+    programs = {**engines(), **rows(), **cells(lanes), **heads(lanes), **copies, **structures()}
     return counted, measure_programs(board, programs)
 
 

@@ -15,6 +15,7 @@ from edgernn.runtime import Program, StepRuntime
 from edgernn.runtime.program import Matrix
 from edgernn.runtime.state import state_to_bytes
 from firmware_tests.build import Model
+from tests.exporters.c_programs import functions
 from tests.programs import random_integers, random_program, random_structure
 
 STEPS: Final = 1000
@@ -32,7 +33,7 @@ STACKS: Final = {
     # Its constants are replaced by larger ones.
     "wide": (["rnn_tanh"], [6], 603, 2),
 }
-STRUCTURES: Final = range(12)
+STRUCTURES: Final = range(30)
 """Seeds of programs of no particular architecture."""
 
 FOREIGN: Final = "gru_again"
@@ -56,6 +57,7 @@ def programs() -> Mapping[str, Program]:
         for seed, (name, (cells, hidden, features, head)) in enumerate(STACKS.items())
     }
     named["wide"] = widened(named["wide"])
+    named["functions"] = functions()
     return named | {f"structure_{seed}": random_structure(seed) for seed in STRUCTURES}
 
 

@@ -30,6 +30,7 @@ def programs() -> dict[str, Program]:
         "stack": random_program(["rnn_relu", "gru", "rnn_tanh"], [5, 33, 1], 1, 2, 3),
         **c_programs.structures(range(60, 63), 40),
         "every_operator": c_programs.every_operator(),
+        "functions": c_programs.functions(),
         "wide": c_programs.wide(600, 6, steep=1.0),
     }
 

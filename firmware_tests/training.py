@@ -12,10 +12,10 @@ import numpy as np
 from edgernn.exporters.c.model import Model
 from edgernn.footprint.features import engine_feature
 from edgernn.graph import Graph, Node, Output
-from edgernn.lowering import lower
 from edgernn.lowering.builder import Builder
+from edgernn.lowering.program import lower
 from edgernn.rounding import Nearest
-from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Tensor
+from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, Tensor
 from tests.programs import random_graph, random_program, random_ranges, random_structure
 
 CELLS: Final = {"gru": 4.0, "lstm": 4.0, "lstm ": 8.0, "rnn_tanh": 4.0, "rnn_relu": 4.0}
@@ -87,6 +87,21 @@ def _products(shapes: Sequence[tuple[int, int, str]], skewed: bool = False) -> P
         builder.operators.append(Operator("relu", ("x",), ("y",)))
         outputs = {"y": "y"}
     return builder.program(("x",), outputs, {})
+
+
+def rows() -> dict[str, Program]:
+    """Embeddings of tokens: one or several, of few elements and more."""
+    result: dict[str, Program] = {}
+    for count in (1, 2, 3):
+        for size in (1, 3, 8, 17, 32, 64):
+            builder = Builder(Nearest())
+            builder.tensor("token", 1, Scale(1, 0))
+            for i in range(count):
+                table = np.random.default_rng(i).integers(-127, 128, (20, size)).astype(np.int8)
+                builder.embedding(f"row{i}", "token", table, UNIT)
+            outputs = {f"y{i}": f"row{i}" for i in range(count)}
+            result[f"row_{size}_{count}"] = builder.program(("token",), outputs, {})
+    return result
 
 
 def moves(kind: str) -> dict[int, Program]:

@@ -15,6 +15,7 @@ from edgernn.exporters.c.actions import Loop, Multiply
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.numbers import fits_32_bits
 from edgernn.footprint.features import (
+    ROW,
     TABLE_USERS,
     Function,
     code_features,
@@ -41,8 +42,9 @@ class Footprint:
     """Bytes, and instructions of one step.
 
     flash = weights + tables + code; ram = state + stack, scratch included. The input and the
-    output of the step are the application's and are not counted. measured: every loop of the
-    model is one whose like was measured; otherwise it was added up from its operators.
+    output of the step are the application's and are not counted. weights: all constants of the
+    model, its own tables among them. measured: every loop of the model is one whose like was
+    measured, otherwise it was added up from its operators; and an embedding's cost is known.
     """
 
     weights: int
@@ -71,7 +73,7 @@ def estimate(program: Program | Model, target: Target) -> Footprint:
     loops, lanes = functions(model), target.lanes
     instructions = instruction_features(model, target.limits)
     code = code_features(model, target.limits)
-    measured = True
+    measured = ROW not in code or ROW in target.code
     for loop in loops:
         known = is_known(loop, target)
         measured &= known
@@ -131,6 +133,8 @@ def table_bytes(model: Model) -> int:
 def constant_bytes(model: Model, target: Target) -> int:
     """Bytes of the model's constants; known exactly."""
     sizes = [2 * len(s.initial) for s in model.program.states if s.initial.any()]
+    sizes += [2 * len(model.program.constants[name]) for name in model.schedule.constants]
+    sizes += [table.values.nbytes for table in model.schedule.tables]
     for action in model.schedule.actions:
         if not isinstance(action, Multiply):
             continue

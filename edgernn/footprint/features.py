@@ -14,8 +14,8 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import Final
 
-from edgernn.exporters.c.actions import Copy, Loop, Multiply
-from edgernn.exporters.c.loops import body, vectors
+from edgernn.exporters.c.actions import Copy, Loop, Multiply, Row
+from edgernn.exporters.c.loops import text_of, vectors
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.numbers import fits_32_bits
 from edgernn.runtime.state import stored_size
@@ -25,6 +25,8 @@ PLAIN_CONSTANTS: Final = ("0", "12", str(1 << 30))
 """No shift, the scale of gates, and a factor of a half: what the engine has shorter code for."""
 TRACKED_BYTES: Final = 256
 """Of a larger object GCC does not follow which bytes are overwritten."""
+ROW: Final = "row call"
+"""An embedding's row is fetched."""
 CHUNK: Final = 512
 """Columns of a wide product that are summed in 32 bits at a time."""
 
@@ -81,8 +83,8 @@ class Function:
 
     @property
     def pointers(self) -> int:
-        """Vectors in memory that the loop works on."""
-        return len(self.loop.loads) + len(self.loop.stores)
+        """Arrays in memory that the loop works on, tables among them."""
+        return len(self.loop.loads) + len(self.loop.stores) + len(self.loop.tables)
 
     @property
     def operators(self) -> Counter[str]:
@@ -108,7 +110,7 @@ def functions(model: Model) -> list[Function]:
 
 
 def _text(loop: Loop) -> str:
-    return "\n".join(body(loop, {v: f"v{i}" for i, v in enumerate(vectors(loop))}))
+    return text_of(loop, {v: f"v{i}" for i, v in enumerate(vectors(loop))})
 
 
 def instruction_features(model: Model, limits: Limits) -> Counter[str]:
@@ -122,6 +124,8 @@ def instruction_features(model: Model, limits: Limits) -> Counter[str]:
             how = "in place" if 2 * action.size <= limits.copy else "call"
             counts[f"copy {how}"] += 1
             counts[f"copied {how}"] += action.size
+        elif isinstance(action, Row):
+            counts.update({ROW: 1, "row element": action.size})
     return +counts
 
 
@@ -203,6 +207,8 @@ def code_features(model: Model, limits: Limits) -> Counter[str]:
         counts["memcpy"] = 1
     for action in model.schedule.actions:
         counts["product"] += isinstance(action, Multiply)
+        counts[ROW] += isinstance(action, Row)
+    counts["row function"] = int(counts[ROW] > 0)
     return +counts
 
 

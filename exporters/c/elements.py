@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from edgernn.exporters.c.pieces import Elementwise, Vector
+from edgernn.exporters.c.pieces import Elementwise, Table, Vector
 from edgernn.runtime.activation import input_multiplier
 from edgernn.runtime.fixedpoint import quantize_multiplier
+from edgernn.runtime.functions import rsqrt_gain
 
 
 def call(
-    operation: Elementwise, names: Mapping[Vector, str], gates: Collection[Vector] = ()
+    operation: Elementwise,
+    names: Mapping[Vector, str],
+    gates: Collection[Vector] = (),
+    tables: Sequence[Table] = (),
 ) -> str:
     """The C expression of an operator, `names` giving the variable of each operand.
 
-    gates: vectors that are known to be in 0 .. 32767.
+    gates: vectors that are known to be in 0 .. 32767. tables: those that are called t0, t1, ...
     """
     operands = [names[v] for v in operation.inputs]
     function, constants = _FUNCTIONS[operation.kind](operation)
@@ -23,6 +27,8 @@ def call(
         function = "mul_gate_swapped" if swapped else "mul_gate"
     if function.endswith("_swapped"):
         function, operands = function.removesuffix("_swapped"), operands[::-1]
+    if operation.table is not None:
+        operands.append(f"t{tables.index(operation.table)}")
     return f"edgernn_{function}({', '.join([*operands, *map(str, constants)])})"
 
 
@@ -34,6 +40,10 @@ def _activation(operation: Elementwise) -> tuple[str, list[int]]:
     multiplier, shift = input_multiplier(float(operation.inputs[0].scale))
     assert multiplier == 18432
     return operation.kind, [shift]
+
+
+def _rsqrt(operation: Elementwise) -> tuple[str, list[int]]:
+    return operation.kind, [rsqrt_gain(operation.inputs[0].scale, operation.output.scale)]
 
 
 def _rescale(operation: Elementwise) -> tuple[str, list[int]]:
@@ -75,4 +85,8 @@ _FUNCTIONS = {
     "tanh": _activation,
     "relu": _plain,
     "rescale": _rescale,
+    "maximum": _plain,
+    "select": _plain,
+    "lookup": _plain,
+    "rsqrt": _rsqrt,
 }

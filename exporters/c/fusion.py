@@ -15,7 +15,7 @@ from edgernn.runtime.program import Program
 
 @dataclass
 class Item:
-    """A product, or a loop of `size` elements and its operators."""
+    """A product (or embedding), or a loop of `size` elements and its operators."""
 
     product: Product | None = None
     size: int = 0
@@ -70,12 +70,15 @@ class Order:
         """Take out the sums that a product can form on its way to memory."""
         readers: dict[Vector, int] = defaultdict(int)
         rank: dict[Vector, tuple[int, int]] = {}
+        rows: set[Vector] = set()
         for index, operation in enumerate(operations):
             outputs, inputs = self._operands(operation)
             for vector in inputs:
                 readers[vector] += 1
             if isinstance(operation, Product):
                 rank |= {vector: (index, i) for i, vector in enumerate(outputs)}
+                if operation.operator.kind != "linear":
+                    rows.update(outputs)
         result: list[Elementwise | Product] = []
         for operation in operations:
             if isinstance(operation, Elementwise) and operation.kind == "add":
@@ -84,8 +87,9 @@ class Order:
                 free = a != b and all(
                     v in rank and readers[v] == 1 and v not in self.kept for v in (a, b)
                 )
-                # b itself must be a plain product: a sum cannot be added to another one.
-                plain = b not in self.sum_of.values()
+                # b itself must be a plain product: neither a sum nor the row of a table can be
+                # added to what is in memory.
+                plain = b not in self.sum_of.values() and b not in rows
                 if free and plain and a.scale == b.scale == output.scale:
                     for part in [v for v, whole in self.sum_of.items() if whole == a]:
                         self.sum_of[part] = output

@@ -71,6 +71,12 @@ def _defines(model: Model) -> list[str]:
             f"#define {port.macro}_SIZE {port.tensor.size}",
             f"#define {port.macro}_SCALE {float(scale)!r}f /* {scale} */",
         ]
+        tokens = model.tokens(port)
+        if tokens is not None:
+            what = "a token id" if port.tensor.size == 1 else "token ids"
+            lines.append(
+                f"/* {port.name}: {what}, 0 .. {tokens - 1}; any other counts as the nearest. */"
+            )
     return lines
 
 

@@ -57,6 +57,23 @@ class Model:
         return local_names((s.name for s in self.program.states), ("tag",))
 
     @cached_property
+    def constants(self) -> dict[str, str]:
+        """Constant tensor -> its array."""
+        prefix = f"{self.name}_constant_"
+        return {n: prefix + i for n, i in local_names(self.program.constants).items()}
+
+    def tokens(self, port: Port) -> int | None:
+        """If an input is a token id: how many ids every embedding that reads it has a row for."""
+        program, rows = self.program, []
+        for op in program.operators:
+            source = op.inputs[0]
+            while (producer := program.producer(source)) and producer.kind == "split":
+                source = producer.inputs[0]
+            if op.kind == "embedding" and op.table is not None and source == port.tensor.name:
+                rows.append(len(op.table))
+        return min(rows, default=None) if port.role == "input" else None
+
+    @cached_property
     def ports(self) -> tuple[Port, ...]:
         """Inputs, then outputs, in the order of the step's parameters."""
         program = self.program

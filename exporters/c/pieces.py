@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.runtime.program import Operator, Program, Scale
 
 ELEMENTWISE: Final = frozenset(
-    {"add", "sub", "mul", "logistic", "tanh", "relu", "rescale"},
+    {"add", "sub", "mul", "logistic", "tanh", "relu", "rescale"}
+    | {"maximum", "select", "lookup", "rsqrt"},
 )
 
 
 @dataclass(frozen=True)
 class Vector:
-    """A vector of `size` int16, computed by one operator, or given as an input or a state.
+    """A vector of `size` int16: what one operator computes, an input, a state or a constant.
 
     name: unique, from the most specific tensor that it is (part of).
     origin: the tensor that its producer writes, and the first element in it.
@@ -33,17 +37,45 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers that an operator looks up; equal ones are one array in C.
+
+    dtype: int16 or int8. columns: elements of a row. content: the rows, little-endian.
+    """
+
+    dtype: str
+    columns: int
+    content: bytes
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Table:
+        """Of one row (n,), or of several (rows, columns)."""
+        return cls(values.dtype.name, int(values.shape[-1]), _little(values).tobytes())
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """(rows, columns)"""
+        little = np.dtype(self.dtype).newbyteorder("<")
+        return np.frombuffer(self.content, little).reshape(-1, self.columns)
+
+
+def _little(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("<"))
+
+
+@dataclass(frozen=True)
 class Elementwise:
-    """An element-wise operator on vectors."""
+    """An element-wise operator on vectors of one size; the mask of a select may have size 1."""
 
     kind: str
     inputs: tuple[Vector, ...]
     output: Vector
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product: it reads a tensor and writes vectors, one after the other."""
+    """A matrix product or an embedding: reads a tensor and writes vectors, one after the other."""
 
     operator: Operator
     outputs: tuple[Vector, ...]
@@ -87,7 +119,8 @@ class _Cutter:
                 row.append(Vector(unique, end - begin, scale, (tensor, begin)))
             vectors[tensor] = tuple(row)
 
-        for name in (*program.inputs, *(s.input for s in program.states)):
+        given = (*program.inputs, *(s.input for s in program.states), *program.constants)
+        for name in given:
             fresh(name)
         operations: list[Elementwise | Product] = []
         for op in program.operators:
@@ -101,15 +134,22 @@ class _Cutter:
                     vectors[name] = tuple(row)
             elif op.kind == "concat":
                 vectors[op.name] = tuple(v for name in op.inputs for v in vectors[name])
-            elif op.kind == "linear":
+            elif op.kind in ("linear", "embedding"):
                 fresh(op.name)
                 operations.append(Product(op, vectors[op.name]))
             else:
                 assert op.kind in ELEMENTWISE, op.kind
                 fresh(op.name)
-                rows = [vectors[name] for name in op.inputs]
-                for i, output in enumerate(vectors[op.name]):
-                    operations.append(Elementwise(op.kind, tuple(r[i] for r in rows), output))
+                outputs = vectors[op.name]
+                # One element that counts for all does so for every piece.
+                rows = [
+                    vectors[name] * (1 if name in _followed(program, op) else len(outputs))
+                    for name in op.inputs
+                ]
+                table = None if op.table is None else Table.of(op.table)
+                for i, output in enumerate(outputs):
+                    ins = tuple(row[i] for row in rows)
+                    operations.append(Elementwise(op.kind, ins, output, table))
         return Pieces(vectors, tuple(operations))
 
     def _parts(self, tensor: str) -> list[tuple[int, int]]:
@@ -135,8 +175,8 @@ class _Cutter:
                         inner = {c - begin for c in self.cuts[whole] if begin < c < end}
                         self.cuts[part] |= inner
                     self.cuts[whole].discard(0)
-                elif op.kind != "linear":
-                    self._share((*op.inputs, op.name))
+                elif op.kind in ELEMENTWISE:
+                    self._share((*_followed(program, op), op.name))
             for state in program.states:
                 # So that a next value meets the value that it replaces, piece by piece.
                 self._share((state.input, state.output))
@@ -162,3 +202,9 @@ class _Cutter:
                 origin[name] = (whole, offset)
                 offset = end
         return names
+
+
+def _followed(program: Program, op: Operator) -> tuple[str, ...]:
+    """The operands that are cut where the result is; one element cannot be."""
+    size = program.tensors[op.name].size
+    return tuple(name for name in op.inputs if program.tensors[name].size == size)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place
+from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place, Row
 from edgernn.exporters.c.fusion import Item, Order
-from edgernn.exporters.c.pieces import Product, Vector, cut
+from edgernn.exporters.c.pieces import Product, Table, Vector, cut
 from edgernn.exporters.c.scratch import Unit, allocate
 from edgernn.runtime.program import Matrix, Program
 
@@ -27,6 +27,28 @@ class Schedule:
 
     actions: tuple[Action, ...]
     scratch: int
+
+    @property
+    def constants(self) -> set[str]:
+        """The program's constants that anything is read from."""
+        places: list[Place] = []
+        for action in self.actions:
+            if isinstance(action, Loop):
+                places += [place for _, place in action.loads]
+            else:
+                places.append(action.source)
+        return {place.name for place in places if place.area == "constant"}
+
+    @property
+    def tables(self) -> list[Table]:
+        """All that is looked up in, each table once."""
+        found: dict[Table, None] = {}
+        for action in self.actions:
+            if isinstance(action, Loop):
+                found |= dict.fromkeys(action.tables)
+            elif isinstance(action, Row):
+                found[action.table] = None
+        return list(found)
 
 
 def schedule(program: Program) -> Schedule:
@@ -56,7 +78,7 @@ class _Scheduler:
         actions: list[Action] = [*self.first]
         for index, item in enumerate(self.items):
             if item.product is not None:
-                actions += self._multiplications(index, item.product)
+                actions += self._products(index, item.product)
             else:
                 actions.append(self._loop(index, item))
         actions += self._final_copies()
@@ -65,11 +87,12 @@ class _Scheduler:
     # -- where everything lies ------------------------------------------------------------------
 
     def _give_places(self) -> None:
-        """Inputs and states where they are, next states in place, results in the outputs."""
+        """What is given where it is, next states in place, results in the outputs."""
         program = self.program
         for area, names in (
             ("input", {name: name for name in program.inputs}),
             ("state", {s.name: s.input for s in program.states}),
+            ("constant", {name: name for name in program.constants}),
         ):
             for name, tensor in names.items():
                 self.places |= self._row(area, name, tensor)
@@ -111,7 +134,7 @@ class _Scheduler:
     def _deliver(self, vector: Vector, place: Place) -> None:
         """Let an output have a vector: computed there, stored there as well, or copied."""
         if vector not in self.written:
-            # An input, or an old state, which the step may overwrite.
+            # An input or a constant, or an old state, which the step may overwrite.
             self.first.append(Copy(vector.size, self.places[vector], place))
         elif vector not in self.places:
             self.places[vector] = place
@@ -209,10 +232,9 @@ class _Scheduler:
 
     # -- the actions ----------------------------------------------------------------------------
 
-    def _multiplications(self, index: int, product: Product) -> list[Action]:
+    def _products(self, index: int, product: Product) -> list[Action]:
         actions: list[Action] = []
         op = product.operator
-        assert op.matrix is not None
         row = self.vectors[op.inputs[0]]
         if index in self.gathered:
             source = Place("scratch", "", self.offsets[self.gathered[index]])
@@ -223,22 +245,13 @@ class _Scheduler:
                 offset += vector.size
         else:
             source = self.places[row[0]]
-        runs: list[tuple[int, int, Place, bool]] = []
-        begin = 0
-        for vector in product.outputs:
-            end, add = begin + vector.size, vector in self.order.added
-            place = self.places.get(self.order.sum_of.get(vector, vector))
-            if place is not None:
-                run = runs[-1] if runs else None
-                if run is not None and run[1] == begin and run[3] == add:
-                    follows = replace(run[2], offset=run[2].offset + begin - run[0]) == place
-                else:
-                    follows = False
-                if run is not None and follows:
-                    runs[-1] = (run[0], end, run[2], add)
-                else:
-                    runs.append((begin, end, place, add))
-            begin = end
+        runs = self._runs(product)
+        if op.matrix is None:
+            assert op.table is not None
+            table = Table.of(op.table)
+            assert not any(add for *_, add in runs)
+            rows = [Row(op.name, table, b, e - b, source, place) for b, e, place, _ in runs]
+            return [*actions, *rows]
         parts = [
             (
                 begin,
@@ -257,6 +270,26 @@ class _Scheduler:
             name = op.name if (begin, end) == (0, len(m.bias)) else f"{op.name}[{begin}:{end}]"
             actions.append(Multiply(name, part, source, place, add))
         return actions
+
+    def _runs(self, product: Product) -> list[tuple[int, int, Place, bool]]:
+        """What a product writes, in parts that lie side by side: begin, end, place, added there?"""
+        runs: list[tuple[int, int, Place, bool]] = []
+        begin = 0
+        for vector in product.outputs:
+            end, add = begin + vector.size, vector in self.order.added
+            place = self.places.get(self.order.sum_of.get(vector, vector))
+            if place is not None:
+                run = runs[-1] if runs else None
+                if run is not None and run[1] == begin and run[3] == add:
+                    follows = replace(run[2], offset=run[2].offset + begin - run[0]) == place
+                else:
+                    follows = False
+                if run is not None and follows:
+                    runs[-1] = (run[0], end, run[2], add)
+                else:
+                    runs.append((begin, end, place, add))
+            begin = end
+        return runs
 
     def _loop(self, index: int, item: Item) -> Loop:
         computed = {operation.output for operation in item.operations}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgernn.exporters.c import numbers
-from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place
+from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Place, Row
 from edgernn.exporters.c.header import prototype
 from edgernn.exporters.c.layout import comment, fill
 from edgernn.exporters.c.loops import Loops
 from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.pieces import Table
 
 
 def source(model: Model, version: str) -> str:
@@ -27,7 +29,7 @@ def source(model: Model, version: str) -> str:
         banner=banner,
         name=name,
         upper=name.upper(),
-        constants="".join(writer.constants),
+        constants="".join([*writer.fixed(), *writer.tables.values(), *writer.constants]),
         initial=_initial(model),
         loops="".join(f"{function}\n\n" for function in writer.loops.functions),
         reset="\n".join(_reset(model)),
@@ -40,9 +42,11 @@ def source(model: Model, version: str) -> str:
 class _Writer:
     model: Model
     constants: list[str] = field(default_factory=list)
+    tables: dict[Table, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loops = Loops(self.model.name)
+        self._names: dict[Table, str] = {}
         self.parameters = {(p.role, p.name): p.parameter for p in self.model.ports}
 
     def body(self) -> list[str]:
@@ -73,6 +77,8 @@ class _Writer:
             base = "scratch.values"
         elif place.area == "state":
             base = f"state->{self.model.fields[place.name]}"
+        elif place.area == "constant":
+            base = self.model.constants[place.name]
         else:
             base = self.parameters[place.area, place.name]
         return f"{base} + {place.offset}" if place.offset else base
@@ -84,14 +90,50 @@ class _Writer:
             return fill("    memcpy(", [target, source, f"{action.size} * sizeof(int16_t)"], ");")
         if isinstance(action, Loop):
             pointers = [self._at(place) for _, place in (*action.loads, *action.stores)]
+            users = {o.table: o.output.name for o in reversed(action.operations)}
+            tables = [
+                self._table(table, f"{users[table]}: {table.columns} entries")
+                for table in action.tables
+            ]
             head = f"    {self.loops.function(action)}("
-            return fill(head, [*pointers, str(action.size)], ");")
+            return fill(head, [*pointers, *tables, str(action.size)], ");")
+        if isinstance(action, Row):
+            rows, columns = action.table.values.shape
+            table = self._table(action.table, f"{action.name}: {rows} rows, {columns} columns")
+            first = f"{table} + {action.begin}" if action.begin else table
+            items = [first, str(rows), str(columns), self._at(action.source)]
+            items += [self._at(action.target), str(action.size)]
+            return fill("    edgernn_row(", items, ");")
         index = len(self.constants)
         self.constants.append(_matrix(name, index, action))
         wide = "" if numbers.fits_32_bits(action.matrix) else "_wide"
         function = f"edgernn_linear{wide}{'_add' if action.add else ''}"
         items = [f"&{name}_matrix_{index}", self._at(action.source), self._at(action.target)]
         return fill(f"    {function}(", items, ");")
+
+    def _table(self, table: Table, note: str) -> str:
+        """The name of a table; it is written if it is new."""
+        if table not in self.tables:
+            array = f"{self.model.name}_table_{len(self.tables)}"
+            text = _array(table.dtype, array, table.values.ravel().tolist())
+            self.tables[table] = f"/* {note} */\n{text}\n"
+            self._names[table] = array
+        return self._names[table]
+
+    def fixed(self) -> list[str]:
+        """The constants of the program that the step reads."""
+        used = self.model.schedule.constants
+        arrays = [
+            _array("int16", self.model.constants[name], self.model.program.constants[name].tolist())
+            for name in self.model.constants
+            if name in used
+        ]
+        return ["/* Constants, each at its tensor's scale. */\n", *arrays, "\n"] if arrays else []
+
+
+def _array(dtype: str, name: str, values: Sequence[int]) -> str:
+    numbers = fill("    ", list(map(str, values)), "")
+    return f"static const {dtype}_t {name}[{len(values)}] = {{\n{numbers}\n}};\n"
 
 
 def _matrix(name: str, index: int, action: Multiply) -> str:
@@ -122,8 +164,7 @@ def _initial(model: Model) -> str:
     for state in model.program.states:
         if state.initial.any():
             name = f"{model.name}_initial_{model.fields[state.name]}"
-            values = fill("    ", list(map(str, state.initial.tolist())), "")
-            text += f"static const int16_t {name}[{len(state.initial)}] = {{\n{values}\n}};\n"
+            text += _array("int16", name, state.initial.tolist())
     return f"/* What a reset puts into the state; the rest of it is 0. */\n{text}\n" if text else ""
 
 

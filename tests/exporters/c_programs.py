@@ -120,16 +120,104 @@ def every_operator() -> Program:
     )
 
 
+TOKEN = Scale(1, 0)
+
+
+def functions() -> Program:
+    """Constants, tables, masks and tokens, in every place that they may have.
+
+    A row of a table is cut, is a state, and has a product added to it; a constant is cut, is an
+    operand of a loop, a product and a concatenation, an output and a next state.
+    """
+    rng = np.random.default_rng(11)
+    fine, coarse, root = Scale(1, -15), Scale(1, -14), Scale(1, -12)
+    constants = {
+        "k": np.array([32767, -32768, 0, 1, -1, 12345, -12345], np.int16),
+        "whole": rng.integers(-32768, 32768, 9).astype(np.int16),
+        "unread": np.array([1, 2, 3], np.int16),
+        "initial": np.array([-5], np.int16),
+    }
+    smooth = np.rint(32767 * np.sin(np.linspace(0, 9, 513))).astype(np.int16)
+    rough = rng.integers(-32768, 32768, 513).astype(np.int16)
+    rows = {n: rng.integers(-128, 128, (5, n)).astype(np.int8) for n in (7, 9)}
+    matrices = [random_matrix(rng, 7, n, UNIT, UNIT) for n in (7, 7, 16, 7)]
+    operators = [
+        ("embedding", ("token",), "row", rows[7]),
+        ("embedding", ("token",), "long_row", rows[9]),
+        ("embedding", ("s_in",), "summed_row", rows[7]),
+        ("maximum", ("x", "k"), "larger", None),
+        ("select", ("m", "larger", "row"), "one_mask", None),
+        ("select", ("x", "one_mask", "tail"), "lane_mask", None),
+        ("select", ("m_in", "end", "lane_mask"), "old_mask", None),
+        ("lookup", ("old_mask",), "curve", smooth),
+        ("lookup", ("lane_mask",), "noise", rough),
+        ("lookup", ("k",), "again", smooth),
+        ("rescale", ("curve",), "coarse", None),
+        ("rsqrt", ("coarse",), "root", None),
+        ("rescale", ("m",), "coarse_m", None),
+        ("rsqrt", ("coarse_m",), "root_m", None),
+        ("linear", ("k",), "of_constant", matrices[0]),
+        ("linear", ("x",), "of_input", matrices[1]),
+        ("add", ("summed_row", "of_input"), "row_sum", None),
+        ("linear", ("row",), "of_row", matrices[3]),
+        ("embedding", ("token",), "late_row", rows[7]),
+        ("add", ("of_row", "late_row"), "late_sum", None),
+        ("concat", ("k", "whole"), "joined", None),
+        ("linear", ("joined",), "of_joined", matrices[2]),
+        ("add", ("of_joined", "again"), "last", None),
+    ]
+    tensors = {name: (7, fine) for *_, name, _ in operators}
+    tensors |= {"x": (7, fine), "u_in": (7, fine), "k": (7, fine), "joined": (16, fine)}
+    tensors |= {"m": (1, fine), "m_in": (1, fine), "unread": (3, fine), "initial": (1, TOKEN)}
+    tensors |= {"token": (1, TOKEN), "s_in": (1, TOKEN), "coarse_m": (1, coarse)}
+    tensors |= {"coarse": (7, coarse), "root": (7, root), "root_m": (1, root)}
+    tensors |= dict.fromkeys(("whole", "long_row"), (9, fine))
+    tensors |= dict.fromkeys(("head", "begin"), (2, fine)) | dict.fromkeys(
+        ("tail", "end"), (7, fine)
+    )
+    ops = []
+    for kind, ins, name, constant in operators:
+        matrix = constant if isinstance(constant, Matrix) else None
+        table = constant if isinstance(constant, np.ndarray) else None
+        ops.append(Operator(kind, ins, (name,), matrix, table))
+    ops.insert(2, Operator("split", ("long_row",), ("begin", "end")))
+    ops.insert(0, Operator("split", ("whole",), ("head", "tail")))
+    states = [("m", "m_in", "m", 1), ("s", "s_in", "initial", 3), ("u", "u_in", "k", -7)]
+    outputs = (
+        "noise",
+        "old_mask",
+        "root",
+        "root_m",
+        "of_constant",
+        "row_sum",
+        "late_sum",
+        "last",
+        "whole",
+        "u_in",
+    )
+    return made(
+        tensors,
+        ops,
+        ("token", "x", "m"),
+        {**{n: n for n in outputs}, "begin": "begin", "head": "head"},
+        tuple(State(n, i, o, np.full(tensors[i][0], first, np.int16)) for n, i, o, first in states),
+        constants,
+    )
+
+
 def made(
     tensors: Mapping[str, tuple[int, Scale]],
     operators: Sequence[Operator],
     inputs: tuple[str, ...] = ("x",),
     outputs: Mapping[str, str] | None = None,
     states: tuple[State, ...] = (),
+    constants: Mapping[str, NDArray[np.int16]] | None = None,
 ) -> Program:
     """A valid program from name -> (size, scale) and its operators."""
     described = {name: Tensor(name, size, scale) for name, (size, scale) in tensors.items()}
-    program = Program(described, inputs, outputs or {"y": "y"}, states, tuple(operators), {})
+    program = Program(
+        described, inputs, outputs or {"y": "y"}, states, tuple(operators), {}, constants or {}
+    )
     validate(program)
     return program
 

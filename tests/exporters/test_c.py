@@ -33,8 +33,9 @@ Result = tuple[Streams, dict[str, NDArray[np.int16]]]
 def programs() -> dict[str, Program]:
     return {
         **c_programs.stacks(),
-        **c_programs.structures(range(8)),
+        **c_programs.structures(range(24)),
         "every_operator": c_programs.every_operator(),
+        "functions": c_programs.functions(),
         "wide": c_programs.wide(4096, 5),
         "wide_and_odd": c_programs.wide(1021, 3, seed=1),
         "one_column": c_programs.wide(1, 9, seed=2),

@@ -58,6 +58,10 @@ AVX512 = Family(
 )
 NEON = Build(("aarch64-linux-gnu-gcc", "-std=c99"), ("-static",))
 QEMU = "qemu-aarch64-static"
+NEON_CASES = (
+    *("rescale", "activation", "product", "add_0"),
+    *("maximum", "select", "mask", "lookup", "rsqrt"),
+)
 TRAPS = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
 
 
@@ -117,8 +121,9 @@ def programs() -> dict[str, Program]:
         "any_size": products(1, others),
         **stacks,
         "gru_64": random_program(["gru"], [64], 32, 5),
-        **c_programs.structures(range(50, 54)),
+        **c_programs.structures(range(50, 74)),
         "every_operator": c_programs.every_operator(),
+        "functions": c_programs.functions(),
         "wide": c_programs.wide(1100, 9, seed=3),
     }
 
@@ -173,7 +178,7 @@ def test_neon_gives_the_bits_of_the_slow_engine(tmp_path: Path) -> None:
     require(NEON.compiler[0], QEMU)
     cases = {name: (program, *reference(name)) for name, program in programs().items()}
     elementwise = test_c_operators.cases()
-    cases |= {name: elementwise[name] for name in ("rescale", "activation", "product", "add_0")}
+    cases |= {name: elementwise[name] for name in NEON_CASES}
     made = {name: program for name, (program, _, _) in cases.items()}
     driver = driven(made, tmp_path, Build(NEON.compiler, (*NEON.flags, "-O2", *TRAPS)))
     assert b"neon\0" in driver.read_bytes()

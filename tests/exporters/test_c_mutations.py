@@ -32,6 +32,10 @@ OPERATORS = {
     "sigmoid wrong at one number": ("logistic", "a, shift", "right + (a == -32768)"),
     "tanh not quite odd": ("tanh", "a, shift", "right + (a < 0 && right == -3)"),
     "relu of the least number": ("relu", "a", "a == -32768 ? a : right"),
+    "maximum without signs": ("maximum", "a, b", "a < 0 && b >= 0 ? a : right"),
+    "select by the low byte": ("select", "mask, a, b", "(mask & 255) != 0 ? a : b"),
+    "rsqrt wrong at one number": ("rsqrt", "a, gain", "right - (a == 12345)"),
+    "rsqrt of the least number": ("rsqrt", "a, gain", "a == -32768 ? 0 : right"),
 }
 """An operator, its operands, and what it gives instead; `right` is what it should."""
 TEXTS = {
@@ -40,9 +44,18 @@ TEXTS = {
     "multiplier": ("net_0.c", r"ROWS\((-?\d+), (\d+),", r"ROWS(\1, (\2) - 9,"),
     "shift": ("net_0.c", r"ROWS\((-?\d+), (\d+), (\d+),", r"ROWS(\1, \2, \3 - 1,"),
     "bias": ("net_0.c", r"ROWS\((-?\d+),", r"ROWS((\1) / 2 + 9999,"),
-    "wide bias": ("net_2.c", r"\{(-?\d+)LL,", r"{(\1LL) / 2,"),
+    "wide bias": ("net_3.c", r"\{(-?\d+)LL,", r"{(\1LL) / 2,"),
     "initial state": ("net_0.c", r"memcpy\(state->", "if (0) memcpy(state->"),
     "entry of the table": ("edgernn.c", r"40149", "40150"),
+    "constant": ("net_1.c", r"constant_k\[7\] = \{\n    32767", "constant_k[7] = {\n    32766"),
+    "entry of a look-up": ("net_1.c", r"(table_\d+\[513\] = \{\n    -?\d+), -?\d+", r"\1, 7"),
+    "entry of a row": ("net_1.c", r"(table_\d+\[35\] = \{\n    )-?\d+", r"\g<1>1"),
+    "where a row is cut": ("net_1.c", r"edgernn_row\((\w+) \+ 2,", r"edgernn_row(\1 + 1,"),
+    "rounding of a look-up": ("edgernn_scalar.h", r"127\) \+ 64", "127) + 63"),
+    "last bit of a root": ("edgernn_scalar.h", r"rest >= more >> 2", "rest > more >> 2"),
+    "where a root saturates": ("edgernn_scalar.h", r"if \(x <= \(int32_t\)1 <<", "if (x < 1 <<"),
+    "token beyond the table": ("edgernn.c", r"\*id : rows - 1", "*id : 0"),
+    "token below 0": ("edgernn.c", r"\*id < 0 \? 0", "*id < 0 ? rows - 1"),
     "chunks of a wide row": ("edgernn.c", r"sums\[i\] \+= part", "sums[i] = part"),
     "rounding of a wide row": ("edgernn.c", r"constants->shift - 1", "constants->shift - 2"),
 }
@@ -53,6 +66,7 @@ TEXTS = {
 def cases() -> list[tuple[Program, Streams, Result]]:
     programs = [
         c_programs.stacks()["all_cells"],
+        c_programs.functions(),
         c_programs.every_operator(),
         c_programs.wide(600, 9),
     ]
@@ -61,7 +75,8 @@ def cases() -> list[tuple[Program, Streams, Result]]:
         x = c_programs.streams(program, 300)
         result.append((program, x, reference_run(program, x)))
     # The large ones last: a comparison ends at the first difference.
-    return result + [test_c_operators.cases()[n] for n in ("product", "rescale", "activation")]
+    large = ("tokens", "maximum", "select", "lookup", "rsqrt", "product", "rescale", "activation")
+    return result + [test_c_operators.cases()[n] for n in large]
 
 
 def compare(folder: Path) -> None:

@@ -104,6 +104,59 @@ def activations() -> list[tuple[str, Scale, Scale]]:
     return cases
 
 
+def choices() -> Program:
+    """One of two, lane by lane."""
+    tensors = dict.fromkeys(("a", "b", "m", "y"), (SIZE, UNIT))
+    return c_programs.made(tensors, [Operator("select", ("m", "a", "b"), ("y",))], ("a", "b", "m"))
+
+
+def masks() -> Program:
+    """One mask for all; sizes on both sides of any number of lanes."""
+    sizes = (1, 2, 3, 8, 15, 16, 17, 40)
+    tensors, operators = {"m": (1, UNIT)}, []
+    for size in sizes:
+        tensors |= dict.fromkeys((f"a{size}", f"b{size}", f"y{size}"), (size, UNIT))
+        operators.append(Operator("select", ("m", f"a{size}", f"b{size}"), (f"y{size}",)))
+    inputs = tuple(n for n in tensors if not n.startswith("y"))
+    return c_programs.made(tensors, operators, inputs, {f"y{n}": f"y{n}" for n in sizes})
+
+
+def lookups() -> Program:
+    """Every step that a table may make, the steepest and the flattest; one table twice."""
+    rng = np.random.default_rng(1)
+    steep = np.where(np.arange(513) % 2, 32767, -32768)
+    smooth = 32767 * np.tanh(np.linspace(-4, 4, 513))
+    tables = [steep, -1 - steep, smooth, rng.integers(-32768, 32768, 513), np.full(513, -1)]
+    tables += [np.arange(513) - 256, 256 - np.arange(513), smooth]
+    tensors, operators = {"x": (SIZE, UNIT)}, []
+    for i, table in enumerate(tables):
+        # At any scale.
+        tensors[f"y{i}"] = (SIZE, SCALES[i])
+        integers = np.asarray(table).astype(np.int16)
+        operators.append(Operator("lookup", ("x",), (f"y{i}",), table=integers))
+    return c_programs.made(tensors, operators, ("x",), {op.name: op.name for op in operators})
+
+
+def roots() -> Program:
+    """Every gain."""
+    tensors, operators = {"x": (SIZE, Scale(1, -14))}, []
+    for gain in range(9):
+        tensors[f"y{gain}"] = (SIZE, Scale(1, -8 - gain))
+        operators.append(Operator("rsqrt", ("x",), (f"y{gain}",)))
+    return c_programs.made(tensors, operators, ("x",), {op.name: op.name for op in operators})
+
+
+def tokens() -> Program:
+    """Tables of one row to the most there may be, of one column and more."""
+    rng = np.random.default_rng(2)
+    tensors, operators = {"token": (1, c_programs.TOKEN)}, []
+    for i, shape in enumerate([(1, 1), (1, 9), (2, 3), (7, 1), (300, 40), (32767, 1), (32768, 2)]):
+        tensors[f"y{i}"] = (shape[1], UNIT)
+        table = rng.integers(-128, 128, shape).astype(np.int8)
+        operators.append(Operator("embedding", ("token",), (f"y{i}",), table=table))
+    return c_programs.made(tensors, operators, ("token",), {op.name: op.name for op in operators})
+
+
 def test_the_forms_of_a_sum_are_all_among_the_scales() -> None:
     for kind in ("add", "sub"):
         ratios = {
@@ -121,17 +174,25 @@ def cases() -> dict[str, tuple[Program, Streams, Result]]:
         "rescale": unary(rescalings()),
         "activation": unary(activations()),
         "product": binary("mul", multiplications()),
+        "maximum": binary("maximum", [(UNIT, UNIT, UNIT)]),
+        "select": choices(),
+        "lookup": lookups(),
+        "rsqrt": roots(),
     }
     for kind in ("add", "sub"):
         scales = sums(kind)
         for i in range(0, len(scales), 60):
             programs[f"{kind}_{i}"] = binary(kind, scales[i : i + 60])
-    result = {}
-    for name, program in programs.items():
-        values = [ALL if n[0] == "x" else a if n[0] == "a" else b for n in program.inputs]
-        inputs = [v[None] for v in values]
-        result[name] = (program, inputs, reference_run(program, inputs))
-    return result
+    some = np.array([0, 0, 1, -1, 2, 256, -256, 32767, -32768], np.int16)
+    of_letter = {"x": ALL, "a": a, "b": b, "m": rng.choice(some, SIZE)}
+    streams = {n: [of_letter[i[0]][None] for i in p.inputs] for n, p in programs.items()}
+    programs |= {"mask": masks(), "tokens": tokens()}
+    streams["mask"] = c_programs.streams(programs["mask"], 16)
+    streams["mask"][0] = np.resize(some, (16, 1))
+    streams["tokens"] = [
+        np.sort(np.r_[a[:256], ALL[::400], np.arange(310)]).astype(np.int16)[:, None]
+    ]
+    return {n: (p, streams[n], reference_run(p, streams[n])) for n, p in programs.items()}
 
 
 @pytest.mark.parametrize(

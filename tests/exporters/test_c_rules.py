@@ -58,8 +58,9 @@ def programs() -> dict[str, Program]:
     return {
         "all_cells": stacks["all_cells"],
         "lstm": stacks["lstm"],
-        **c_programs.structures(range(40, 44), 40),
+        **c_programs.structures(range(40, 46), 40),
         "every_operator": c_programs.every_operator(),
+        "functions": c_programs.functions(),
         "wide": c_programs.wide(515, 6),
     }
 
@@ -124,7 +125,8 @@ def test_nothing_is_called_but_memcpy_and_memset(
     assert any(name.startswith("edgernn_linear_") for name in defined)
     # t, T: code; r, R: constants. No data, no bss, nothing common.
     assert {kind for kind, _ in symbols} - {"U"} <= set("tTrR")
-    ours = ("edgernn_", "all_cells_", "lstm_", "structure_", "every_operator_", "wide_")
+    ours = ("edgernn_", *(f"{name}_" for name in ("all_cells", "lstm", "structure", "wide")))
+    ours += ("every_operator_", "functions_")
     assert all(name.startswith(ours) for kind, name in symbols if kind in "TR")
 
 
@@ -206,6 +208,26 @@ def test_the_banner_says_what_the_model_is_and_no_more(programs: dict[str, Progr
     assert f"edgernn {__version__}; do not edit" in header
     assert f'#define EDGERNN_VERSION "{__version__}"' in to_c(program, "lstm")["edgernn.h"].decode()
     assert not re.search(r"\b20[0-9][0-9]-|\d\d:\d\d", header)
+
+
+def test_constants_and_tables_are_in_the_text_once_and_only_if_they_are_read(
+    programs: dict[str, Program],
+) -> None:
+    text = to_c(programs["functions"], "net")["net.c"].decode()
+    arrays = re.findall(r"static const int(?:8|16)_t (net_(?:constant|table)_\w+)\[(\d+)\]", text)
+    # Two look-ups have one table, and so have two of three embeddings.
+    assert sorted(arrays) == [
+        *[("net_constant_initial", "1"), ("net_constant_k", "7"), ("net_constant_whole", "9")],
+        *[(f"net_table_{i}", size) for i, size in enumerate(("35", "45", "513", "513"))],
+    ]
+    assert "edgernn_broadcast" in text
+
+
+def test_the_header_says_which_input_is_a_token(programs: dict[str, Program]) -> None:
+    text = to_c(programs["functions"], "net")["net.h"].decode()
+    assert "/* token: a token id, 0 .. 4; any other counts as the nearest. */" in text
+    assert text.count("token id") == 1
+    assert "token id" not in to_c(programs["lstm"], "net")["net.h"].decode()
 
 
 def test_the_settings_of_the_calibration_are_in_the_banner() -> None:

@@ -31,8 +31,9 @@ def programs() -> dict[str, Program]:
     stacks = c_programs.stacks()
     return {
         **{name: stacks[name] for name in ("gru", "lstm", "gru_of_one", "all_cells")},
-        **c_programs.structures(range(20, 25), 30),
+        **c_programs.structures(range(20, 36), 30),
         "every_operator": c_programs.every_operator(),
+        "functions": c_programs.functions(),
         "wide": c_programs.wide(4096, 5),
         "wide_and_odd": c_programs.wide(515, 6, seed=1),
         "one_column": c_programs.wide(1, 9, seed=2),

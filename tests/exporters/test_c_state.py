@@ -24,7 +24,7 @@ def programs() -> dict[str, Program]:
     return {
         "net": random_program(["gru", "lstm"], [9, 6], 5, 0, 3),
         "other": random_program(["gru", "lstm"], [9, 6], 5, 1, 3),
-        "several": random_structure(18, 30),
+        "several": random_structure(16, 30),
     }
 
 

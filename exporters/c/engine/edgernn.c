@@ -1,4 +1,4 @@
-/* What all kernel families share: messages, the table, and products wider than 32 bits. */
+/* What all kernel families share: messages, tables, and products wider than 32 bits. */
 #include "edgernn_kernels.h"
 
 const char *edgernn_message(edgernn_status_t status)
@@ -43,6 +43,17 @@ const uint16_t edgernn_sigmoid[257] = {
     65533, 65533, 65533, 65533, 65533, 65533, 65533, 65534, 65534, 65534, 65534, 65534, 65534, 65534,
     65534, 65534, 65534, 65535, 65535,
 };
+
+void edgernn_row(const int8_t *table, int rows, int columns, const int16_t *id, int16_t *y,
+                 int size)
+{
+    const int row = *id < 0 ? 0 : *id < rows ? *id : rows - 1;
+    const int8_t *values = table + (size_t)row * (size_t)columns;
+    int i;
+    for (i = 0; i < size; ++i) {
+        y[i] = values[i];
+    }
+}
 
 /* int32 sums hold this many columns: 512 * 127 * 32768 < 2^31. */
 #define CHUNK 512

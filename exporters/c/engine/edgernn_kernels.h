@@ -60,6 +60,11 @@ void edgernn_linear_add(const edgernn_matrix_t *matrix, const int16_t *x, int16_
 void edgernn_linear_wide(const edgernn_wide_matrix_t *matrix, const int16_t *x, int16_t *y);
 void edgernn_linear_wide_add(const edgernn_wide_matrix_t *matrix, const int16_t *x, int16_t *y);
 
+/* The first `size` elements of the row of a table that `id` says: of the nearest one there is.
+ * rows: of the table, each `columns` after the one before. */
+void edgernn_row(const int8_t *table, int rows, int columns, const int16_t *id, int16_t *y,
+                 int size);
+
 /* 65536 * sigmoid(i / 24), i = 0 .. 256. */
 extern const uint16_t edgernn_sigmoid[257];
 

@@ -1,8 +1,8 @@
 /* The element-wise operators of a step, for EDGERNN_LANES elements at a time.
  *
  * A model's loops are written in these alone, one call per operator. Each family defines
- * EDGERNN_LANES, edgernn_lanes_t, edgernn_load, edgernn_store and the operators; here is the plain
- * form, one element at a time.
+ * EDGERNN_LANES, edgernn_lanes_t, edgernn_load, edgernn_store, edgernn_broadcast and the operators;
+ * here is the plain form, one element at a time.
  */
 #ifndef EDGERNN_LANES_H
 #define EDGERNN_LANES_H
@@ -36,6 +36,12 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
     p[i] = (int16_t)value;
 }
 
+/* One element for all lanes. */
+static inline edgernn_lanes_t edgernn_broadcast(const int16_t *p)
+{
+    return *p;
+}
+
 #define edgernn_add edgernn_scalar_add
 #define edgernn_sub edgernn_scalar_sub
 #define edgernn_add_twice edgernn_scalar_add_twice
@@ -47,6 +53,10 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
 #define edgernn_mul edgernn_scalar_mul
 #define edgernn_mul_gate edgernn_scalar_mul_gate
 #define edgernn_relu edgernn_scalar_relu
+#define edgernn_maximum edgernn_scalar_maximum
+#define edgernn_select edgernn_scalar_select
+#define edgernn_lookup edgernn_scalar_lookup
+#define edgernn_rsqrt edgernn_scalar_rsqrt
 #define edgernn_rescale edgernn_scalar_rescale
 #define edgernn_logistic edgernn_scalar_logistic
 #define edgernn_tanh edgernn_scalar_tanh

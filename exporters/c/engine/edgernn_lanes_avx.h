@@ -42,6 +42,11 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
     }
 }
 
+static inline edgernn_lanes_t edgernn_broadcast(const int16_t *p)
+{
+    return _mm256_set1_epi16(*p);
+}
+
 static inline edgernn_lanes_t edgernn_add(edgernn_lanes_t a, edgernn_lanes_t b)
 {
     return _mm256_adds_epi16(a, b);
@@ -114,6 +119,17 @@ static inline edgernn_lanes_t edgernn_mul_gate(edgernn_lanes_t a, edgernn_lanes_
 static inline edgernn_lanes_t edgernn_relu(edgernn_lanes_t a)
 {
     return _mm256_max_epi16(a, _mm256_setzero_si256());
+}
+
+static inline edgernn_lanes_t edgernn_maximum(edgernn_lanes_t a, edgernn_lanes_t b)
+{
+    return _mm256_max_epi16(a, b);
+}
+
+static inline edgernn_lanes_t edgernn_select(edgernn_lanes_t mask, edgernn_lanes_t a,
+                                             edgernn_lanes_t b)
+{
+    return _mm256_blendv_epi8(a, b, _mm256_cmpeq_epi16(mask, _mm256_setzero_si256()));
 }
 
 /* What needs 32 bits works on the lanes in two parts: as unpacking leaves them, and packing takes
@@ -297,6 +313,58 @@ static inline edgernn_lanes_t edgernn_tanh(edgernn_lanes_t x, int shift)
     value = _mm256_add_epi16(_mm256_xor_si256(entries.entry, _mm256_set1_epi16(INT16_MIN)),
                              _mm256_mulhrs_epi16(grid.fraction, entries.step));
     return _mm256_sign_epi16(value, x);
+}
+
+/* The line between two entries, which one word has: entries[0] * (128 - part) + entries[1] * part. */
+static inline __m256i edgernn_avx_line(const int16_t *table, __m256i index, __m256i factors)
+{
+    const __m256i pair = _mm256_i32gather_epi32((const int *)(const void *)table, index, 2);
+    const __m256i line = _mm256_madd_epi16(pair, factors);
+    return _mm256_srai_epi32(_mm256_add_epi32(line, _mm256_set1_epi32(64)), 7);
+}
+
+static inline edgernn_lanes_t edgernn_lookup(edgernn_lanes_t x, const int16_t *table)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i place = _mm256_xor_si256(x, _mm256_set1_epi16(INT16_MIN));
+    const __m256i index = _mm256_srli_epi16(place, 7);
+    const __m256i part = _mm256_and_si256(x, _mm256_set1_epi16(127));
+    const __m256i rest = _mm256_sub_epi16(_mm256_set1_epi16(128), part);
+    const __m256i low = edgernn_avx_line(table, _mm256_unpacklo_epi16(index, zero),
+                                         _mm256_unpacklo_epi16(rest, part));
+    const __m256i high = edgernn_avx_line(table, _mm256_unpackhi_epi16(index, zero),
+                                          _mm256_unpackhi_epi16(rest, part));
+    return _mm256_packs_epi32(low, high);
+}
+
+/* See edgernn_scalar_rsqrt; x above 4^gain. */
+static inline __m256i edgernn_avx_rsqrt(__m256i x, int gain)
+{
+    const __m256i times4 = _mm256_slli_epi32(x, 2);
+    __m256i rest = _mm256_set1_epi32(((int32_t)1 << 2 * gain) - 1);
+    __m256i more = x;
+    __m256i r = _mm256_setzero_si256();
+    int bit;
+    for (bit = 0; bit < 16; ++bit) {
+        const __m256i least = _mm256_srli_epi32(more, 2);
+        const __m256i one = _mm256_cmpeq_epi32(_mm256_max_epu32(rest, least), rest);
+        rest = _mm256_or_si256(_mm256_slli_epi32(rest, 2), _mm256_set1_epi32(3));
+        rest = _mm256_sub_epi32(rest, _mm256_and_si256(more, one));
+        more = _mm256_sub_epi32(_mm256_add_epi32(more, more), x);
+        more = _mm256_add_epi32(more, _mm256_and_si256(times4, one));
+        r = _mm256_sub_epi32(_mm256_add_epi32(r, r), one);
+    }
+    return _mm256_srli_epi32(_mm256_add_epi32(r, _mm256_set1_epi32(1)), 1);
+}
+
+static inline edgernn_lanes_t edgernn_rsqrt(edgernn_lanes_t x, int gain)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i low = edgernn_avx_rsqrt(_mm256_unpacklo_epi16(x, zero), gain);
+    const __m256i high = edgernn_avx_rsqrt(_mm256_unpackhi_epi16(x, zero), gain);
+    const int16_t limit = (int16_t)(gain < 8 ? 1 << 2 * gain : INT16_MAX);
+    const __m256i within = _mm256_cmpgt_epi16(x, _mm256_set1_epi16(limit));
+    return _mm256_blendv_epi8(_mm256_set1_epi16(INT16_MAX), _mm256_packus_epi32(low, high), within);
 }
 
 #endif

@@ -77,6 +77,11 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
     }
 }
 
+static inline edgernn_lanes_t edgernn_broadcast(const int16_t *p)
+{
+    return edgernn_pair(*p, *p);
+}
+
 #define edgernn_add edgernn_qadd16
 #define edgernn_sub edgernn_qsub16
 
@@ -145,6 +150,46 @@ static inline edgernn_lanes_t edgernn_relu(edgernn_lanes_t a)
     edgernn_lanes_t value;
     __asm__("usat16 %0, #15, %1" : "=r"(value) : "r"(a));
     return value;
+}
+
+/* SSUB16 and USUB16 leave in flags, which SEL reads, where there is nothing to borrow. */
+static inline edgernn_lanes_t edgernn_maximum(edgernn_lanes_t a, edgernn_lanes_t b)
+{
+    edgernn_lanes_t value;
+    __asm__("ssub16 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(value) : "r"(a), "r"(b) : "cc");
+    return value;
+}
+
+static inline edgernn_lanes_t edgernn_select(edgernn_lanes_t mask, edgernn_lanes_t a,
+                                             edgernn_lanes_t b)
+{
+    edgernn_lanes_t value;
+    __asm__("usub16 %0, %1, %2\n\tsel %0, %3, %4"
+            : "=&r"(value)
+            : "r"(mask), "r"(0x00010001u), "r"(a), "r"(b)
+            : "cc");
+    return value;
+}
+
+/* The line between two entries: entries[0] * (128 - part) + entries[1] * part. */
+static inline int32_t edgernn_lookup_of(int32_t x, const int16_t *table)
+{
+    const int32_t part = x & 127;
+    uint32_t pair;
+    memcpy(&pair, &table[(x + 32768) >> 7], sizeof pair);
+    return edgernn_smlad(pair, edgernn_pack((uint32_t)(128 - part), (uint32_t)part), 64) >> 7;
+}
+
+static inline edgernn_lanes_t edgernn_lookup(edgernn_lanes_t x, const int16_t *table)
+{
+    const int32_t low = edgernn_lookup_of(edgernn_low(x), table);
+    return edgernn_pair(low, edgernn_lookup_of(edgernn_high(x), table));
+}
+
+static inline edgernn_lanes_t edgernn_rsqrt(edgernn_lanes_t x, int gain)
+{
+    const int32_t low = edgernn_scalar_rsqrt(edgernn_low(x), gain);
+    return edgernn_pair(low, edgernn_scalar_rsqrt(edgernn_high(x), gain));
 }
 
 static inline edgernn_lanes_t edgernn_rescale(edgernn_lanes_t a, int32_t q, int left, int right)

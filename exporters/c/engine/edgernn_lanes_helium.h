@@ -37,6 +37,11 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
     }
 }
 
+static inline edgernn_lanes_t edgernn_broadcast(const int16_t *p)
+{
+    return vdupq_n_s16(*p);
+}
+
 static inline edgernn_lanes_t edgernn_add(edgernn_lanes_t a, edgernn_lanes_t b)
 {
     return vqaddq_s16(a, b);
@@ -102,6 +107,62 @@ static inline edgernn_lanes_t edgernn_mul_gate(edgernn_lanes_t a, edgernn_lanes_
 static inline edgernn_lanes_t edgernn_relu(edgernn_lanes_t a)
 {
     return vmaxq_s16(a, vdupq_n_s16(0));
+}
+
+static inline edgernn_lanes_t edgernn_maximum(edgernn_lanes_t a, edgernn_lanes_t b)
+{
+    return vmaxq_s16(a, b);
+}
+
+static inline edgernn_lanes_t edgernn_select(edgernn_lanes_t mask, edgernn_lanes_t a,
+                                             edgernn_lanes_t b)
+{
+    return vpselq_s16(a, b, vcmpneq_n_s16(mask, 0));
+}
+
+/* The line between two entries: entries[0] * rest + entries[1] * part, rest + part = 128. */
+static inline edgernn_lanes_t edgernn_lookup(edgernn_lanes_t x, const int16_t *table)
+{
+    const uint16x8_t place = vreinterpretq_u16_s16(veorq_s16(x, vdupq_n_s16(INT16_MIN)));
+    const uint16x8_t index = vshrq_n_u16(place, 7);
+    const int16x8_t part = vandq_s16(x, vdupq_n_s16(127));
+    const int16x8_t rest = vsubq_s16(vdupq_n_s16(128), part);
+    const int16x8_t entry = vldrhq_gather_shifted_offset_s16(table, index);
+    const int16x8_t next = vldrhq_gather_shifted_offset_s16(table + 1, index);
+    const int32x4_t even =
+        vaddq_s32(vmullbq_int_s16(entry, rest), vmullbq_int_s16(next, part));
+    const int32x4_t odd = vaddq_s32(vmulltq_int_s16(entry, rest), vmulltq_int_s16(next, part));
+    return vrshrntq_n_s32(vrshrnbq_n_s32(vuninitializedq_s16(), even, 7), odd, 7);
+}
+
+/* See edgernn_scalar_rsqrt; x above 4^gain. */
+static inline uint32x4_t edgernn_helium_rsqrt(uint32x4_t x, int gain)
+{
+    uint32x4_t rest = vdupq_n_u32(((uint32_t)1 << 2 * gain) - 1);
+    uint32x4_t more = x;
+    uint32x4_t r = vdupq_n_u32(0);
+    int bit;
+    for (bit = 0; bit < 16; ++bit) {
+        const mve_pred16_t one = vcmpcsq_u32(rest, vshrq_n_u32(more, 2));
+        rest = vaddq_n_u32(vshlq_n_u32(rest, 2), 3);
+        rest = vsubq_m_u32(rest, rest, more, one);
+        more = vsubq_u32(vshlq_n_u32(more, 1), x);
+        more = vaddq_m_u32(more, more, vshlq_n_u32(x, 2), one);
+        r = vshlq_n_u32(r, 1);
+        r = vaddq_m_n_u32(r, r, 1, one);
+    }
+    return vrshrq_n_u32(r, 1);
+}
+
+static inline edgernn_lanes_t edgernn_rsqrt(edgernn_lanes_t x, int gain)
+{
+    const uint16x8_t bits = vreinterpretq_u16_s16(x);
+    const int16x8_t most = vdupq_n_s16(INT16_MAX);
+    const uint32x4_t even = edgernn_helium_rsqrt(vmovlbq_u16(bits), gain);
+    const uint32x4_t odd = edgernn_helium_rsqrt(vmovltq_u16(bits), gain);
+    const uint16x8_t y = vmovntq_u32(vreinterpretq_u16_u32(even), odd);
+    const int16_t limit = (int16_t)(gain < 8 ? 1 << 2 * gain : INT16_MAX);
+    return vpselq_s16(vreinterpretq_s16_u16(y), most, vcmpgtq_n_s16(x, limit));
 }
 
 /* See edgernn_divide. */

@@ -62,6 +62,11 @@ static inline void edgernn_store(int16_t *p, int i, int n, edgernn_lanes_t value
     }
 }
 
+static inline edgernn_lanes_t edgernn_broadcast(const int16_t *p)
+{
+    return vdupq_n_s16(*p);
+}
+
 static inline edgernn_lanes_t edgernn_add(edgernn_lanes_t a, edgernn_lanes_t b)
 {
     return vqaddq_s16(a, b);
@@ -127,6 +132,17 @@ static inline edgernn_lanes_t edgernn_relu(edgernn_lanes_t a)
     return vmaxq_s16(a, vdupq_n_s16(0));
 }
 
+static inline edgernn_lanes_t edgernn_maximum(edgernn_lanes_t a, edgernn_lanes_t b)
+{
+    return vmaxq_s16(a, b);
+}
+
+static inline edgernn_lanes_t edgernn_select(edgernn_lanes_t mask, edgernn_lanes_t a,
+                                             edgernn_lanes_t b)
+{
+    return vbslq_s16(vtstq_s16(mask, mask), a, b);
+}
+
 /* See edgernn_divide. */
 static inline int32x4_t edgernn_neon_divide(int32x4_t a, int right)
 {
@@ -183,23 +199,23 @@ typedef struct {
 } edgernn_neon_entries_t;
 
 /* At two of four places: bytes into the table in the low 32 bits. */
-static inline uint64_t edgernn_neon_pair(uint64_t offsets)
+static inline uint64_t edgernn_neon_pair(const char *table, uint64_t offsets)
 {
-    const char *table = (const char *)edgernn_sigmoid;
     const uint64_t next = edgernn_neon_word(table + (offsets >> 16 & 0xffff));
     return next << 32 | edgernn_neon_word(table + (offsets & 0xffff));
 }
 
 /* There is no gather: the indices go through general registers, four in each. */
-static inline edgernn_neon_entries_t edgernn_neon_look_up(uint16x8_t index)
+static inline edgernn_neon_entries_t edgernn_neon_look_up(const void *p, uint16x8_t index)
 {
+    const char *table = (const char *)p;
     const uint64x2_t offsets = vreinterpretq_u64_u16(vaddq_u16(index, index));
     const uint64_t low = vgetq_lane_u64(offsets, 0);
     const uint64_t high = vgetq_lane_u64(offsets, 1);
-    const uint16x8_t first = vcombine_u16(vcreate_u16(edgernn_neon_pair(low)),
-                                          vcreate_u16(edgernn_neon_pair(low >> 32)));
-    const uint16x8_t second = vcombine_u16(vcreate_u16(edgernn_neon_pair(high)),
-                                           vcreate_u16(edgernn_neon_pair(high >> 32)));
+    const uint16x8_t first = vcombine_u16(vcreate_u16(edgernn_neon_pair(table, low)),
+                                          vcreate_u16(edgernn_neon_pair(table, low >> 32)));
+    const uint16x8_t second = vcombine_u16(vcreate_u16(edgernn_neon_pair(table, high)),
+                                           vcreate_u16(edgernn_neon_pair(table, high >> 32)));
     edgernn_neon_entries_t entries;
     entries.entry = vuzp1q_u16(first, second);
     entries.step = vreinterpretq_s16_u16(vsubq_u16(vuzp2q_u16(first, second), entries.entry));
@@ -239,7 +255,7 @@ static inline edgernn_lanes_t edgernn_logistic(edgernn_lanes_t x, int shift)
         index = vshrn_high_n_u32(vshrn_n_u32(grid, 9), more, 9);
         low = vmovn_high_u32(vmovn_u32(grid), more);
     }
-    entries = edgernn_neon_look_up(index);
+    entries = edgernn_neon_look_up(edgernn_sigmoid, index);
     /* fraction / 2^9, and the floor within the floor changes nothing. -y - 1 mirrors y. */
     y = vreinterpretq_u16_s16(vqdmulhq_s16(EDGERNN_NEON_FRACTION(low, 7), entries.step));
     y = veorq_u16(vaddq_u16(entries.entry, y), vreinterpretq_u16_s16(sign));
@@ -261,7 +277,7 @@ static inline edgernn_lanes_t edgernn_tanh(edgernn_lanes_t x, int shift)
         grid = vqmovn_high_u32(vqmovn_u32(edgernn_neon_grid(vget_low_s16(x), shift)),
                                edgernn_neon_grid(vget_high_s16(x), shift));
     }
-    entries = edgernn_neon_look_up(vshrq_n_u16(grid, 8));
+    entries = edgernn_neon_look_up(edgernn_sigmoid, vshrq_n_u16(grid, 8));
     y = vqrdmulhq_s16(EDGERNN_NEON_FRACTION(grid, 8), entries.step);
     /* y - 32768, with the sign of x. */
     y = vaddq_s16(y, vreinterpretq_s16_u16(vbicq_u16(entries.entry, vdupq_n_u16(0x8000))));
@@ -269,5 +285,48 @@ static inline edgernn_lanes_t edgernn_tanh(edgernn_lanes_t x, int shift)
 }
 
 #undef EDGERNN_NEON_FRACTION
+
+/* The line between two entries: entries[0] * rest + entries[1] * part, rest + part = 128. */
+static inline edgernn_lanes_t edgernn_lookup(edgernn_lanes_t x, const int16_t *table)
+{
+    const uint16x8_t place = veorq_u16(vreinterpretq_u16_s16(x), vdupq_n_u16(0x8000));
+    const edgernn_neon_entries_t found = edgernn_neon_look_up(table, vshrq_n_u16(place, 7));
+    const int16x8_t part = vandq_s16(x, vdupq_n_s16(127));
+    const int16x8_t rest = vsubq_s16(vdupq_n_s16(128), part);
+    const int16x8_t entry = vreinterpretq_s16_u16(found.entry);
+    const uint16x8_t sum = vaddq_u16(found.entry, vreinterpretq_u16_s16(found.step));
+    const int16x8_t next = vreinterpretq_s16_u16(sum);
+    const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(entry), vget_low_s16(rest)),
+                                    vget_low_s16(next), vget_low_s16(part));
+    const int32x4_t high = vmlal_high_s16(vmull_high_s16(entry, rest), next, part);
+    return vrshrn_high_n_s32(vrshrn_n_s32(low, 7), high, 7);
+}
+
+/* See edgernn_scalar_rsqrt; x above 4^gain. */
+static inline uint32x4_t edgernn_neon_rsqrt(uint32x4_t x, int gain)
+{
+    uint32x4_t rest = vdupq_n_u32(((uint32_t)1 << 2 * gain) - 1);
+    uint32x4_t more = x;
+    uint32x4_t r = vdupq_n_u32(0);
+    int bit;
+    for (bit = 0; bit < 16; ++bit) {
+        const uint32x4_t one = vcgeq_u32(rest, vshrq_n_u32(more, 2));
+        rest = vsubq_u32(vorrq_u32(vshlq_n_u32(rest, 2), vdupq_n_u32(3)), vandq_u32(more, one));
+        more = vsubq_u32(vshlq_n_u32(more, 1), x);
+        more = vaddq_u32(more, vandq_u32(vshlq_n_u32(x, 2), one));
+        r = vsubq_u32(vshlq_n_u32(r, 1), one);
+    }
+    return vrshrq_n_u32(r, 1);
+}
+
+static inline edgernn_lanes_t edgernn_rsqrt(edgernn_lanes_t x, int gain)
+{
+    const uint16x8_t bits = vreinterpretq_u16_s16(x);
+    const uint32x4_t low = edgernn_neon_rsqrt(vmovl_u16(vget_low_u16(bits)), gain);
+    const uint32x4_t high = edgernn_neon_rsqrt(vmovl_high_u16(bits), gain);
+    const int16x8_t y = vreinterpretq_s16_u16(vmovn_high_u32(vmovn_u32(low), high));
+    const int16_t limit = (int16_t)(gain < 8 ? 1 << 2 * gain : INT16_MAX);
+    return vbslq_s16(vcgtq_s16(x, vdupq_n_s16(limit)), y, vdupq_n_s16(INT16_MAX));
+}
 
 #endif

@@ -176,6 +176,55 @@ static inline int32_t edgernn_scalar_rescale(int32_t a, int32_t q, int left, int
     return edgernn_saturate(edgernn_divide(edgernn_high_mul(a * (2 << left), q), right));
 }
 
+static inline int32_t edgernn_scalar_maximum(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* a where the mask is not 0, else b. */
+static inline int32_t edgernn_scalar_select(int32_t mask, int32_t a, int32_t b)
+{
+    return mask != 0 ? a : b;
+}
+
+/* A function by a table of its own, 513 entries for every 128th int16, and lines between them. */
+static inline int32_t edgernn_scalar_lookup(int32_t x, const int16_t *table)
+{
+    const int16_t *entry = &table[(x + 32768) >> 7];
+    return entry[0] + (((entry[1] - entry[0]) * (x & 127) + 64) >> 7);
+}
+
+/* 1 / sqrt(x): half of r, rounded up, where r is the largest number with r^2 * x < 4^(16 + gain).
+ * Where r has more than 16 bits, for small x and all that is not positive, that saturates.
+ *
+ * r is found bit by bit, from the highest. Of its first bits, s: rest = 4^gain * 4^n - 1 - s^2 * x
+ * for n bits, and more = (4 * s + 1) * x, by which the next rest is smaller if the next bit is 1:
+ * 4 * rest + 3 - more. rest < (2 * s + 1) * x, and all of this fits 32 bits. */
+static inline int32_t edgernn_scalar_rsqrt(int32_t x, int gain)
+{
+    const uint32_t once = (uint32_t)x;
+    uint32_t rest = ((uint32_t)1 << 2 * gain) - 1;
+    uint32_t more = once;
+    uint32_t r = 0;
+    int bit;
+    if (x <= (int32_t)1 << 2 * gain) {
+        return INT16_MAX;
+    }
+    for (bit = 0; bit < 16; ++bit) {
+        /* 4 * rest + 3 >= more, of which the left side alone may be too large. */
+        const uint32_t one = rest >= more >> 2;
+        rest = 4 * rest + 3;
+        r = 2 * r;
+        if (one != 0) {
+            rest -= more;
+            more += 2 * once;
+            ++r;
+        }
+        more = 2 * more - once;
+    }
+    return (int32_t)((r + 1) >> 1);
+}
+
 /* Sigmoid and tanh to scale 2^-15, x at scale 3 * 2^(-1 - shift), that is x * 18432 >> shift,
  * rounded, on the grid of the table: 4096 / 3 a unit of the real value, 1/24 between entries for
  * sigmoid. Here without the common factor 2^11. */
