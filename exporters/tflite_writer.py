@@ -1,4 +1,4 @@
-"""The flatbuffer of a .tflite file: tensors, buffers, operators and one signature.
+"""The flatbuffer of a .tflite file: tensors, buffers, operators, subgraphs and one signature.
 
 Schema: tensorflow/lite/schema/schema.fbs. The version declared for an operator is the first one
 that has its int16 kernel (tensorflow/lite/tools/versioning/op_version.cc), so a runtime without
@@ -8,11 +8,13 @@ that kernel refuses the file when it loads it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.exporters.tflite_compact import compact_builder, packed_once
 from edgernn.runtime.errors import MissingExtraError
 from edgernn.runtime.program import Scale
 
@@ -22,8 +24,10 @@ VERSIONS: Final = {
     "CONCATENATION": 3,
     "CONV_2D": 4,
     "DEQUANTIZE": 3,
+    "DYNAMIC_UPDATE_SLICE": 1,
     "FULLY_CONNECTED": 7,
     "GATHER": 4,
+    "GREATER": 1,
     "LOGISTIC": 3,
     "MAXIMUM": 4,
     "MINIMUM": 4,
@@ -33,15 +37,18 @@ VERSIONS: Final = {
     "RESHAPE": 1,
     "RIGHT_SHIFT": 1,
     "SELECT_V2": 1,
+    "SHAPE": 1,
     "SPLIT": 4,
     "SPLIT_V": 1,
     "SUB": 5,
     "TANH": 3,
+    "TILE": 1,
+    "WHILE": 1,
 }
 
 
 class ModelWriter:
-    """One subgraph under construction; a tensor is known by its index.
+    """The first subgraph under construction; a tensor is known by its index in its subgraph.
 
     rank: dimensions of the tensors between operators, all 1 but the last.
     reserved: the names users see; no other tensor gets one of them.
@@ -61,6 +68,20 @@ class ModelWriter:
         self._quantizations: dict[tuple[Scale, ...], Any] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self._options: dict[tuple[str, str], Any] = {}
+        self._others: list[Any] = []
+
+    def subgraph(self) -> ModelWriter:
+        """A writer of another subgraph of the same file. What it writes goes to the same buffers:
+        equal constants of all subgraphs are in the file once."""
+        other = copy(self)
+        other._reserved, other._names = set(), set()
+        other._tensors, other._operators, other._constants = [], [], {}
+        return other
+
+    def close(self, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+        """End a writer made by `subgraph`; returns the index of its subgraph in the file."""
+        self._others.append(self._graph(inputs, outputs, None))
+        return len(self._others)
 
     def inner_shape(self, size: int) -> tuple[int, ...]:
         """The shape of a vector between operators."""
@@ -100,6 +121,16 @@ class ModelWriter:
         code: int = self._tensors[index].type
         return code
 
+    def is_computed(self, index: int) -> bool:
+        """Does an operator write the tensor?"""
+        return any(index in op.outputs for op in self._operators)
+
+    def any_length(self, index: int, axis: int) -> None:
+        """Tell tools that users may resize this dimension of the tensor."""
+        shape = self._tensors[index].shape.copy()
+        shape[axis] = -1
+        self._tensors[index].shapeSignature = shape
+
     def rename(self, index: int, name: str) -> None:
         """Give a tensor one of the reserved names."""
         self._tensors[index].name = self._free_name(name, True)
@@ -112,7 +143,7 @@ class ModelWriter:
         kind = "NONE" if options is None else type(options).__name__.removesuffix("T")
         if options is not None:
             key = (kind, repr({k: str(v) for k, v in vars(options).items()}))
-            options = self._options.setdefault(key, _packed_once(options))
+            options = self._options.setdefault(key, packed_once(options))
         self._operators.append(
             s.OperatorT(
                 opcodeIndex=self._codes.setdefault(code, len(self._codes)),
@@ -137,20 +168,15 @@ class ModelWriter:
         outputs: Mapping[str, int],
         description: str,
         metadata: Mapping[str, bytes],
+        signature: str = "step",
     ) -> bytes:
-        """The file's content, with one signature `step`: public name -> tensor index."""
+        """The file's content, with one signature: public name -> tensor index."""
         s = self.schema
-        graph = s.SubGraphT(
-            tensors=self._tensors,
-            inputs=np.array(list(inputs.values()), np.int32),
-            outputs=np.array(list(outputs.values()), np.int32),
-            operators=self._operators,
-            name="step",
-        )
-        signature = s.SignatureDefT(
+        graph = self._graph(list(inputs.values()), list(outputs.values()), signature)
+        definition = s.SignatureDefT(
             inputs=[s.TensorMapT(name, index) for name, index in inputs.items()],
             outputs=[s.TensorMapT(name, index) for name, index in outputs.items()],
-            signatureKey="step",
+            signatureKey=signature,
         )
         entries = [
             s.MetadataT(name, self._buffers.setdefault(data, len(self._buffers)))
@@ -163,15 +189,24 @@ class ModelWriter:
         model = s.ModelT(
             version=3,
             operatorCodes=[self._operator_code(code) for code in self._codes],
-            subgraphs=[graph],
+            subgraphs=[graph, *self._others],
             description=description,
             buffers=buffers,
             metadata=entries,
-            signatureDefs=[signature],
+            signatureDefs=[definition],
         )
-        builder = _compact_builder(self._flatbuffers)
+        builder = compact_builder(self._flatbuffers)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+    def _graph(self, inputs: Sequence[int], outputs: Sequence[int], name: str | None) -> Any:
+        return self.schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=np.array(inputs, np.int32),
+            outputs=np.array(outputs, np.int32),
+            operators=self._operators,
+            name=name,
+        )
 
     def _append(
         self, name: str, shape: Sequence[int], dtype: str | int, data: bytes, quantization: Any
@@ -206,7 +241,7 @@ class ModelWriter:
                 zeroPoint=np.zeros(len(scales), np.int64),
                 quantizedDimension=0,
             )
-            self._quantizations[key] = _packed_once(parameters)
+            self._quantizations[key] = packed_once(parameters)
         return self._quantizations[key]
 
     def _operator_code(self, code: str) -> Any:
@@ -227,50 +262,3 @@ def _load_schema() -> tuple[Any, Any]:
             "install it with: pip install 'edgernn[tflite]'"
         ) from error
     return schema_py_generated, flatbuffers
-
-
-def _packed_once(table: Any) -> Any:
-    """The same object of the schema, written once however many others refer to it."""
-    pack = table.Pack
-    offsets: list[int] = []
-
-    def once(builder: Any) -> int:
-        if not offsets:
-            offsets.append(pack(builder))
-        return offsets[0]
-
-    table.Pack = once
-    return table
-
-
-def _compact_builder(flatbuffers: Any) -> Any:
-    """A flatbuffer builder that writes equal vectors and strings once."""
-
-    class Compact(flatbuffers.Builder):  # type: ignore[misc]
-        head: int
-
-        def __init__(self) -> None:
-            super().__init__(1024)
-            self._vectors: dict[tuple[str, bytes], int] = {}
-
-        def CreateNumpyVector(self, x: NDArray[Any]) -> int:
-            little = x.astype(x.dtype.newbyteorder("<"), copy=False)
-            data = little.tobytes()
-            key = (x.dtype.char, data)
-            if key not in self._vectors:
-                # Buffers hold int64 that kernels read in place: the schema's force_align.
-                alignment = 16 if x.dtype == np.uint8 else x.itemsize
-                self.StartVector(x.itemsize, x.size, alignment)
-                end = self.head
-                self.head = begin = end - len(data)
-                self.Bytes[begin:end] = data
-                self._vectors[key] = self.EndVector()
-            return self._vectors[key]
-
-        def CreateString(self, s: str, encoding: str = "utf-8", errors: str = "strict") -> int:
-            key = ("text", s.encode(encoding, errors))
-            if key not in self._vectors:
-                self._vectors[key] = super().CreateString(s, encoding, errors)
-            return self._vectors[key]
-
-    return Compact()

@@ -133,6 +133,8 @@ def validate_window(window: Window, where: str = "the window program") -> None:
             raise refuse(f"stage {number} does not say where its inputs come from")
         for name, source in stage.sources.items():
             _check_source(source, known, single, stage.direction == "once", refuse)
+            if stage.direction != "once" and source.at != "step":
+                raise refuse(f"stage {number}, which runs over the window, reads one step of it")
             read, given = stage.program.tensors[name], known[source.value]
             if (read.size, read.scale) != (given.size, given.scale):
                 raise refuse(f"stage {number} reads {source.value} at another size or scale")

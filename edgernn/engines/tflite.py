@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -37,26 +38,9 @@ class TFLiteEngine:
     def __init__(
         self, content: bytes | str | os.PathLike[str], program: Program | None = None
     ) -> None:
-        self.name, interpreter_class = _interpreter()
-        self.where = "the .tflite model" if isinstance(content, bytes) else os.fspath(content)
-        if not isinstance(content, bytes):
-            try:
-                with open(self.where, "rb") as stream:
-                    content = stream.read()
-            except OSError as error:
-                raise FileFormatError(f"cannot read {self.where}: {error.strerror}") from None
-        try:
-            with _quiet():
-                self._interpreter = interpreter_class(model_content=content, num_threads=1)
-                self._interpreter.allocate_tensors()
-            runner = self._interpreter.get_signature_runner(SIGNATURE)
-            ins, outs = runner.get_input_details(), runner.get_output_details()
-        except (ValueError, RuntimeError) as error:
-            raise FileFormatError(
-                f"{self.where} does not run on {self.name}: {str(error).strip()[:300]}"
-            ) from None
-        # The runner holds the interpreter's memory, which invoke() does not tolerate.
-        del runner
+        opened = open_model(content, SIGNATURE)
+        self.name, self.where, self._interpreter = opened.name, opened.where, opened.interpreter
+        ins, outs = opened.inputs, opened.outputs
         pairs = {f"state_{n}": f"state_{n}_next" for n in _state_names(ins, outs, program)}
         self._states_in = {k.removeprefix("state_"): _slot(ins[k]) for k in pairs}
         self._states_out = [(k.removeprefix("state_"), outs[v]["index"]) for k, v in pairs.items()]
@@ -107,6 +91,45 @@ class TFLiteEngine:
                     f"not {array.dtype} of shape {array.shape}"
                 )
             self._interpreter.set_tensor(index, array[None])
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """An interpreter that is ready to run.
+
+    name: its package and version. where: what to call the file. inputs, outputs: of a signature,
+    name -> the interpreter's details.
+    """
+
+    name: str
+    where: str
+    interpreter: Any
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+
+
+def open_model(content: bytes | str | os.PathLike[str], signature: str) -> OpenModel:
+    """Load a file, or its content. MissingExtraError without an interpreter; FileFormatError."""
+    name, interpreter_class = _interpreter()
+    where = "the .tflite model" if isinstance(content, bytes) else os.fspath(content)
+    if not isinstance(content, bytes):
+        try:
+            with open(where, "rb") as stream:
+                content = stream.read()
+        except OSError as error:
+            raise FileFormatError(f"cannot read {where}: {error.strerror}") from None
+    try:
+        with _quiet():
+            interpreter = interpreter_class(model_content=content, num_threads=1)
+            interpreter.allocate_tensors()
+        # A runner that lives on holds the interpreter's memory, which invoke() does not tolerate.
+        runner = interpreter.get_signature_runner(signature)
+        ins, outs = runner.get_input_details(), runner.get_output_details()
+    except (ValueError, RuntimeError) as error:
+        raise FileFormatError(
+            f"{where} does not run on {name}: {str(error).strip()[:300]}"
+        ) from None
+    return OpenModel(name, where, interpreter, ins, outs)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,10 @@ def runner_of(interpreter: str, folder: Path) -> Run:
     return lambda content, given: run_all([(content, given)])[0]
 
 
-def batch_runner_of(interpreter: str, folder: Path) -> RunAll:
-    """Runs many models in one process; otherwise as runner_of."""
+def batch_runner_of(interpreter: str, folder: Path, script: Any = tflite_runner) -> RunAll:
+    """Runs many models in one process; otherwise as runner_of. script: the module that does."""
     if interpreter == "ai-edge-litert":
-        return lambda jobs: [tflite_runner.run(content, given) for content, given in jobs]
+        return lambda jobs: [script.run(content, given) for content, given in jobs]
     python = os.environ.get(VARIABLE)
     if not python:
         reason = f"{VARIABLE} is not set: nothing was run on tflite-runtime 2.14"
@@ -52,7 +53,7 @@ def batch_runner_of(interpreter: str, folder: Path) -> RunAll:
             paths[i][0].write_bytes(content)
             np.savez(paths[i][1], **given)
         files = [str(path) for three in paths for path in three]
-        command = [python, tflite_runner.__file__, *files]
+        command = [python, script.__file__, *files]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         results = []
