@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -169,9 +169,7 @@ def _calibration(task: Task) -> Any:
     return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _float_onnx(
-    folder: Path, program: Any, task: Task, floats: NDArray[np.float32]
-) -> float:
+def _float_onnx(folder: Path, program: Any, task: Task, floats: NDArray[np.float32]) -> float:
     model = FloatOnnx(folder / "model.float.onnx")
     arrays = arrays_of(program, task.test)
     window = isinstance(program, Window)
@@ -235,6 +233,3 @@ def main(only: str | None, steps: int, epochs: int, json_file: Path | None) -> N
 
 if __name__ == "__main__":
     main()
-
-
-Build = Callable[[], nn.Module]

@@ -14,6 +14,8 @@ import numpy as np
 
 from edgernn.exporters.onnx_graph import OnnxGraph, Shape, refuse_repeated
 from edgernn.exporters.onnx_ops import Emitter
+from edgernn.exporters.onnx_scan import scan
+from edgernn.exporters.onnx_tables import Tables
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN
 from edgernn.runtime.program import Program, Scale
@@ -47,9 +49,9 @@ def to_onnx(program: Program, *, float_io: bool = False, expose: Collection[str]
     emitter.run()
     for name, tensor in outputs.items():
         as_float = float_io and name in program.outputs
-        _write(graph, program, name, tensor, emitter.values[tensor], as_float, _STEP)
+        _write(graph, program, name, tensor, emitter.value(tensor), as_float, _STEP)
     for state in program.states:
-        name, value = f"state_{state.name}_next", emitter.values[state.output]
+        name, value = f"state_{state.name}_next", emitter.value(state.output)
         _write(graph, program, name, state.output, value, False, _STEP)
     return graph.model()
 
@@ -65,9 +67,6 @@ def to_onnx_sequence(
     """
     outputs, names = _interface(program, expose)
     graph = OnnxGraph(names)
-    body = OnnxGraph(parent=graph)
-    visible = {*outputs.values(), *(s.output for s in program.states)}
-    emitter = Emitter(program, body, visible)
     # Inside the loop everything is int32 already: the casts to and from int16 stay outside.
     initial, sequences = [], []
     for name in program.inputs:
@@ -76,25 +75,8 @@ def to_onnx_sequence(
         size = program.tensors[state.input].size
         given = graph.input(f"state_{state.name}", np.int16, (*_STEP, size))
         initial.append(graph.cast(given, np.int32))
-    carried = [state.input for state in program.states]
-    for name in (*carried, *program.inputs):
-        shape = (*_STEP, program.tensors[name].size)
-        emitter.values[name] = body.input(body.name(), np.int32, shape)
-    emitter.run()
-    results = []
-    for name in (*(s.output for s in program.states), *outputs.values()):
-        # One value may leave the loop several times, or pass through it untouched.
-        result = body.node("Identity", [emitter.values[name]])
-        body.output(result, np.int32, (*_STEP, program.tensors[name].size))
-        results.append(graph.name())
-    graph.nodes(
-        "Scan",
-        [*initial, *sequences],
-        results,
-        body=body.proto(),
-        num_scan_inputs=len(program.inputs),
-    )
-    finals, stacked = results[: len(program.states)], results[len(program.states) :]
+    collected = list(outputs.values())
+    finals, stacked = scan(graph, program, Tables(graph), initial, sequences, collected)
     for (name, tensor), value in zip(outputs.items(), stacked, strict=True):
         as_float = float_io and name in program.outputs
         _write(graph, program, name, tensor, value, as_float, _SEQUENCE)

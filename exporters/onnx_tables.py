@@ -1,8 +1,10 @@
-"""Constant sub-graphs: a function of one int16 as a table over all 65,536 inputs.
+"""Constant sub-graphs: the tables that the nodes of a step read.
 
-The file holds the 256 entries that the kernels interpolate; the nodes here compute the large
-tables, and a runtime folds them when it loads the model. Tables are indexed by the integer itself:
-negative indices of a Gather count from the end, so -1 finds the last entry.
+What every model shares is a table over all 65,536 inputs. The file holds the 256 entries that the
+kernels interpolate, or the steps to a root; the nodes here compute the large tables, and a runtime
+folds them when it loads the model. They are indexed by the integer itself: negative indices of a
+Gather count from the end, so -1 finds the last entry. A lookup has a function of its own: its table
+keeps the 513 points, and the step interpolates.
 """
 
 from __future__ import annotations
@@ -10,11 +12,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.exporters.onnx_graph import OnnxGraph
 from edgernn.runtime.activation import LAST, SIGMOID_TABLE, input_multiplier
 from edgernn.runtime.fixedpoint import INT16_MAX, INT16_MIN, quantize_multiplier
 
+STRETCH: Final = 128
+"""Inputs between two points of a lookup."""
+STRETCH_LIFT: Final = 65536
+"""Added to a lookup's value while it is divided."""
+_ROOT_BITS: Final = 12
+_ROOT_STEPS: Final = 7
 _SHIFT: Final = 30
 # Keeps a dividend positive, so that the truncating Div is a floor.
 _LIFT: Final = 1 << 60
@@ -54,6 +63,39 @@ class Tables:
         constant = self._graph.scalar
         limits = (constant(INT16_MIN), constant(INT16_MAX))
         return self._node("Clip", self._multiplied(0, factor), *limits)
+
+    def lookup(self, table: NDArray[np.int16]) -> tuple[str, str]:
+        """Per stretch between two points, (512,) int32 each: its start, and its rise.
+
+        The start is t[i] * 128, with the half that rounds and the lift that keeps it positive.
+        """
+        constant = self._graph.scalar
+        points = self._node("Cast", self._graph.constant(table), to=np.int32)
+        i = self._node("Range", *(self._int(n) for n in (0, len(table) - 1, 1)))
+        low = self._node("Gather", points, i)
+        rise = self._node("Sub", self._node("Gather", points, self._add(i, 1)), low)
+        start = self._node("Mul", low, constant(STRETCH))
+        half = constant(STRETCH * STRETCH_LIFT + STRETCH // 2)
+        return self._node("Add", start, half), rise
+
+    def rsqrt(self, gain: int) -> str:
+        """1 / sqrt(x) at this gain: (65536,) int32.
+
+        The root of (4^(16 + g) - 1) / x by Newton's method in integers, which has settled after
+        these steps for every x and g. It may end one too high: the smaller of r and q / r is it.
+        """
+        x = self._node("Range", self._int(0), self._int(INT16_MAX + 1), self._int(1))
+        x = self._node("Max", x, self._int(1))
+        quotient = self._node("Div", self._int(4 ** (16 + gain) - 1), x)
+        root = self._int(1 << (_ROOT_BITS + gain))
+        for _ in range(_ROOT_STEPS):
+            root = self._node("Add", root, self._node("Div", quotient, root))
+            root = self._divide(root, 2)
+        root = self._node("Min", root, self._node("Div", quotient, root))
+        value = self._node("Min", self._divide(self._add(root, 1), 2), self._int(INT16_MAX))
+        value = self._node("Cast", value, to=np.int32)
+        index = self._node("Max", self._all_inputs(), self._int(0))
+        return self._node("Gather", value, index)
 
     def _multiplied(self, left: int, factor: float) -> str:
         """(x << left) * factor, half up and then away from zero: (65536,) int32.
