@@ -141,7 +141,7 @@ def evaluate(row: Row, epochs: int, steps: int, progress: Progress | None = None
         floats = model(*task.test).numpy()
     warnings.filterwarnings("ignore", "The tensor attributes", UserWarning)
     example = tuple(v[:3] for v in task.train)
-    program = edgernn.quantize(model, example, calibration=_calibration(task))
+    program = edgernn.quantize(model, example, calibration=calibration_of(task))
     ints = run_int8(program, task.test)
     with tempfile.TemporaryDirectory() as folder:
         edgernn.export(program, folder, FORMATS, verify_steps=64)
@@ -163,7 +163,8 @@ def evaluate(row: Row, epochs: int, steps: int, progress: Progress | None = None
     )
 
 
-def _calibration(task: Task) -> Any:
+def calibration_of(task: Task) -> Any:
+    """Some of the training data; of lengths, none: calibration reads whole sequences."""
     kept = [v for v in task.train if v.dim() > 1]
     arrays = [v.numpy()[:256] for v in kept]
     return tuple(arrays) if len(arrays) > 1 else arrays[0]

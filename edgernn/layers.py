@@ -12,9 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from edgernn.cells.base import product
+from edgernn.cells.base import product, rows
 from edgernn.cells.base import sigmoid as logistic
 from edgernn.graph import FloatArray, Node
+from edgernn.normalization import Note, centered, scaled
 
 Layer = Callable[[Mapping[str, int], Node, Sequence[FloatArray]], FloatArray]
 """(size of each value, node, inputs (..., I)) -> (..., O) float32, row by row in the last axis."""
@@ -72,6 +73,37 @@ def slice_(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> Flo
     return x[0][..., node.begin : node.begin + sizes[node.name]]
 
 
+def embedding(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """nn.Embedding; an id beyond the table counts as the nearest one, as in the integer program."""
+    return rows(node.arrays["table"], x[0])
+
+
+def layer_norm(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """nn.LayerNorm over the features of a step."""
+    y = scaled(centered(x[0]), node.arrays["weight"], node.numbers["eps"])
+    return y + node.arrays["bias"]
+
+
+def softmax(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """softmax over the features."""
+    powers = np.exp(x[0] - x[0].max(axis=-1, keepdims=True))
+    result: FloatArray = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+def log_softmax(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """log of softmax over the features."""
+    below = x[0] - x[0].max(axis=-1, keepdims=True)
+    result: FloatArray = below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    return result
+
+
+def softplus(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """log(1 + exp(x))."""
+    result: FloatArray = np.maximum(x[0], np.float32(0)) + np.log1p(np.exp(-np.abs(x[0])))
+    return result
+
+
 LAYERS_FLOAT: Final[dict[str, Layer]] = {
     "linear": linear,
     "relu": relu,
@@ -83,4 +115,20 @@ LAYERS_FLOAT: Final[dict[str, Layer]] = {
     "affine": affine,
     "concat": concat,
     "slice": slice_,
+    "embedding": embedding,
+    "layer_norm": layer_norm,
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "softplus": softplus,
 }
+
+
+def _note_layer_norm(node: Node, x: Sequence[FloatArray], note: Note) -> None:
+    note("mean", x[0].mean(axis=-1, keepdims=True))
+    scaled(centered(x[0]), node.arrays["weight"], node.numbers["eps"], note)
+
+
+NOTES: Final[dict[str, Callable[[Node, Sequence[FloatArray], Note], None]]] = {
+    "layer_norm": _note_layer_norm,
+}
+"""What the lowering asks the range of beyond inputs and outputs: note(name, value) for each."""

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgernn.float_engine import run_float, sigmoid
+from edgernn.cells.base import sigmoid
+from edgernn.float_engine import run_float
 from edgernn.graph import FloatArray, Graph, Node, Output
 from edgernn.runtime.errors import InputError
 from tests.programs import random_graph

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from edgernn.cells import CELLS
 from edgernn.engines.onnx import FloatOnnx
 from edgernn.float_onnx import float_onnx
 from edgernn.graph import Carried, Graph, Node, Output
 from edgernn.runtime.errors import InputError, UnsupportedError
 
 FEATURES, HIDDEN, BATCH, STEPS = 5, 7, 3, 11
-CELLS = {
+TORCH = {
     "gru": lambda n: nn.GRU(n, HIDDEN),
     "lstm": lambda n: nn.LSTM(n, HIDDEN),
     "rnn_tanh": lambda n: nn.RNN(n, HIDDEN),
@@ -31,6 +34,11 @@ def run(
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     assert float_onnx(graph) == content
     return FloatOnnx(content).run(inputs, states)
+
+
+def operators(graph: Graph) -> Counter[str]:
+    """How many nodes of each operator the graph has, those of loops left out."""
+    return Counter(n.op_type for n in onnx.load_from_string(float_onnx(graph)).graph.node)
 
 
 def arrays_of(module: Any, bias: bool = True) -> dict[str, np.ndarray]:
@@ -61,10 +69,10 @@ def in_layout(x: np.ndarray | torch.Tensor, batch_first: bool) -> Any:
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH)
 def test_two_layers_with_initial_states_equal_torch(cell: str, batch_first: bool) -> None:
     torch.manual_seed(1)
-    first, second = CELLS[cell](FEATURES), CELLS[cell](HIDDEN)
+    first, second = TORCH[cell](FEATURES), TORCH[cell](HIDDEN)
     for parameter in (*first.parameters(), *second.parameters()):
         nn.init.normal_(parameter, std=0.3)
     nodes = (cell_node(cell, first, "x", "l0_"), cell_node(cell, second, "l0_h", "l1_"))
@@ -142,18 +150,58 @@ def test_layers_on_the_last_cell_state_are_computed_there() -> None:
     close(result["y"], torch.tanh(module(x.swapaxes(0, 1))[1][1][0]))
 
 
-def test_a_cell_state_at_every_step_is_refused() -> None:
-    graph, _ = lstm_graph(output=Output("y", "c", last=False))
-    with pytest.raises(UnsupportedError, match="cell state c is read at every step"):
-        float_onnx(graph)
+def test_a_cell_state_at_every_step_takes_a_scan() -> None:
+    graph, module = lstm_graph(output=Output("y", "c", last=False))
+    assert operators(graph)["Scan"] == 1
+    assert "LSTM" not in operators(graph)
+    x = torch.randn(BATCH, STEPS, FEATURES)
+    zeros = np.zeros((BATCH, HIDDEN), np.float32)
+    result = run(graph, {"x": x.numpy()}, {"sh": zeros, "sc": zeros})
+    for t in range(STEPS):
+        close(result["y"][:, t], module(x[:, : t + 1].swapaxes(0, 1))[1][1][0])
 
 
 def test_names_that_collide_and_unknown_kinds_are_refused() -> None:
     graph, _ = lstm_graph(output=Output("state_sh", "h", last=True))
     with pytest.raises(UnsupportedError, match="'state_sh' would name two"):
         float_onnx(graph)
-    graph, _ = lstm_graph(Node("softmax", ("h",), ("tc",)), output=Output("y", "tc", last=True))
-    with pytest.raises(UnsupportedError, match="no float ONNX form for softmax"):
+    graph, _ = lstm_graph(Node("maxout", ("h",), ("tc",)), output=Output("y", "tc", last=True))
+    with pytest.raises(UnsupportedError, match="no float ONNX form for maxout"):
+        float_onnx(graph)
+
+
+def test_a_step_that_cannot_be_traced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(node: Node, x: Any, states: Any, note: Any) -> Any:
+        return [np.sort(x[0])[:, :HIDDEN] + states[0]]
+
+    def narrow(node: Node, x: Any, states: Any, note: Any) -> Any:
+        return [x[0][:, :1]]
+
+    def constant(node: Node, x: Any, states: Any, note: Any) -> Any:
+        return [np.zeros((1, HIDDEN), np.float32)]
+
+    module = nn.GRU(FEATURES, HIDDEN)
+    node = replace(cell_node("gru", module, "x", ""), kind="mgu")
+    graph = Graph({"x": FEATURES, "h": HIDDEN}, ("x",), (Output("y", "h", last=True),), (node,))
+    for broken, sentence in (
+        (step, r"for mgu \(h\): it calls numpy.sort at test_float_onnx.py"),
+        (narrow, r"for mgu \(h\): h has shape \(batch, 1\) after a step, not \(batch, 7\)"),
+        (constant, r"for mgu \(h\): a result depends on no input"),
+    ):
+        monkeypatch.setitem(CELLS, "mgu", replace(CELLS["mgu"], step=broken))
+        with pytest.raises(UnsupportedError, match=sentence):
+            float_onnx(graph)
+
+
+def test_a_cell_behind_a_pick_is_refused() -> None:
+    nodes = (
+        cell_node("gru", nn.GRU(FEATURES, HIDDEN), "x", "a"),
+        Node("last", ("ah",), ("n",)),
+        cell_node("gru", nn.GRU(HIDDEN, HIDDEN), "n", "b"),
+    )
+    sizes = {"x": FEATURES, "ah": HIDDEN, "n": HIDDEN, "bh": HIDDEN}
+    graph = Graph(sizes, ("x",), (Output("y", "bh", last=True),), nodes)
+    with pytest.raises(UnsupportedError, match=r"bh \(gru\) reads one step of the window"):
         float_onnx(graph)
 
 
