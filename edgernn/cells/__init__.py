@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import Final
 
 from edgernn.cells import (
+    attention_pooling,
+    conv1d,
+    fastgrnn,
     gru,
+    gru_d,
     gru_reset_before,
+    hopfield,
+    jordan,
+    layer_norm_gru,
+    layer_norm_lstm,
     lstm,
     lstm_peephole,
     lstm_projection,
+    max_pool1d,
     mgu,
+    pooling,
     rnn,
 )
 from edgernn.cells.base import Cell
@@ -22,12 +32,23 @@ from edgernn.cells.base import Cell
 CELLS: Final[dict[str, Cell]] = {
     cell.kind: cell
     for cell in (
+        attention_pooling.CELL,
+        conv1d.CELL,
+        *fastgrnn.VARIANTS,
         gru.CELL,
+        gru_d.CELL,
         gru_reset_before.CELL,
+        hopfield.CELL,
+        *jordan.VARIANTS,
+        layer_norm_gru.CELL,
+        layer_norm_lstm.CELL,
         lstm.CELL,
         lstm_peephole.CELL,
         lstm_projection.CELL,
+        max_pool1d.CELL,
         mgu.CELL,
+        pooling.MAX,
+        pooling.MEAN,
         rnn.TANH,
         rnn.RELU,
     )

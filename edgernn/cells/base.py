@@ -38,6 +38,8 @@ class Cell:
     lower: appends one integer step; (builder, node, input tensors, ranges) -> output tensors.
     numbers: what else it needs, such as eps, in the order of the PyTorch operator.
     products: noted values that a matrix product reads; calibration then keeps their covariance.
+    counted: noted values that say how far inputs reach, in their order, where not every element
+    of an input counts.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Cell:
     prepare: Callable[[Node, Sequence[FloatArray]], Sequence[FloatArray]] = unprepared
     products: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
@@ -59,10 +62,22 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
 def product(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) -> FloatArray:
     """x (..., K) times weight (O, K) transposed, plus bias (O,)."""
+    if not isinstance(x, np.ndarray):
+        # Traced (`edgernn.onnx_trace`): its leading axes stay, the result is the same.
+        traced: FloatArray = x @ weight.T
+        return traced if bias is None else traced + bias
     flat = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) @ weight.T
     if bias is not None:
         flat += bias
     result: FloatArray = flat.reshape(*x.shape[:-1], len(weight))
+    return result
+
+
+def rows(table: FloatArray, ids: FloatArray) -> FloatArray:
+    """Rows (..., D) of a table (V, D) by ids (..., 1), whole numbers, clamped to 0 .. V - 1."""
+    indices = np.clip(ids, 0, len(table) - 1).astype(np.int64)[..., 0]
+    # An array cannot be indexed with what is traced (`edgernn.onnx_trace`).
+    result: FloatArray = table[indices] if isinstance(ids, np.ndarray) else indices.rows_of(table)
     return result
 
 

@@ -25,7 +25,7 @@ BLOCKS = 8
 def is_depthwise(node: Node) -> bool:
     """Does every channel have one filter of its own?"""
     rows, columns, _ = node.arrays["weight"].shape
-    return columns == 1 and rows == int(node.numbers["groups"])
+    return bool(columns == 1 and rows == int(node.numbers["groups"]))
 
 
 def blocks(node: Node) -> list[FloatArray]:

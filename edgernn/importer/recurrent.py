@@ -296,7 +296,8 @@ def _axes(tracer: Tracer, call: Call, x: Any) -> tuple[int, int]:
 def _prefix(call: Call) -> str:
     paths = [p.path for p in call["params"] if isinstance(p, Const) and p.path]
     names = [path.rpartition(".")[2] for path in paths]
-    if names and re.search(r"_l\d+(_reverse)?$", names[0]):
+    own = call.operator.startswith("edgernn.")
+    if names and (own or re.search(r"_l\d+(_reverse)?$", names[0])):
         return sanitize(paths[0].rpartition(".")[0])
     return sanitize(call.node.name)
 

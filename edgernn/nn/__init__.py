@@ -3,10 +3,36 @@
 Plain nn.Modules; each carries its equations and their source in its docstring.
 """
 
+from edgernn.nn.attention_pooling import AttentionPooling
+from edgernn.nn.causal import CausalAvgPool1d, CausalConv1d, CausalMaxPool1d
+from edgernn.nn.fastgrnn import FastGRNN
 from edgernn.nn.fusion import GatedFusion, RecurrentFusion
+from edgernn.nn.gru_d import GRUD
 from edgernn.nn.gru_reset_before import GRUResetBefore
+from edgernn.nn.hopfield import Hopfield
+from edgernn.nn.jordan import Jordan
+from edgernn.nn.layer_norm import LayerNormGRU, LayerNormLSTM
 from edgernn.nn.lstm_peephole import LSTMPeephole
 from edgernn.nn.mgu import MGU
 from edgernn.nn.twin import TwinGRU
+from edgernn.nn.variable_length import VariableLength
 
-__all__ = ["MGU", "GatedFusion", "RecurrentFusion", "TwinGRU", "GRUResetBefore", "LSTMPeephole"]
+__all__ = [
+    "GRUD",
+    "MGU",
+    "AttentionPooling",
+    "CausalAvgPool1d",
+    "CausalConv1d",
+    "CausalMaxPool1d",
+    "FastGRNN",
+    "GRUResetBefore",
+    "GatedFusion",
+    "Hopfield",
+    "Jordan",
+    "LSTMPeephole",
+    "LayerNormGRU",
+    "LayerNormLSTM",
+    "RecurrentFusion",
+    "TwinGRU",
+    "VariableLength",
+]

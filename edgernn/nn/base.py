@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Recurrent(nn.Module):
     repeats the last true step.
     """
 
-    kind: ClassVar[str]
+    kind: str
 
     def __init__(
         self,

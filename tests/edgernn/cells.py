@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgernn import nn as edge
 from edgernn.exporters.onnx_step import to_onnx, to_onnx_sequence
 from edgernn.exporters.tflite import to_tflite
 from edgernn.float_engine import run_float
@@ -27,11 +28,43 @@ from tests.programs import reference_run
 Int16 = NDArray[np.int16]
 Float32 = NDArray[np.float32]
 
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "LSTM with projection": lambda f, h, **o: nn.LSTM(f, h, proj_size=max(h // 2, 1), **o),
+    "GRUResetBefore": edge.GRUResetBefore,
+    "LSTMPeephole": edge.LSTMPeephole,
+    "MGU": edge.MGU,
+    "FastGRNN": edge.FastGRNN,
+    "FastGRNN, low rank": lambda f, h, **o: edge.FastGRNN(f, h, w_rank=2, u_rank=3, **o),
+    "Jordan": lambda f, h, **o: edge.Jordan(f, h, max(h // 2, 1), **o),
+    "Jordan, bounded": lambda f, h, **o: edge.Jordan(
+        f, h, max(h // 2, 1), nonlinearity="relu", output_nonlinearity="tanh", **o
+    ),
+}
+"""Layers that are called as nn.GRU is: name -> (input_size, hidden_size, **options)."""
+
+
+def state_sizes(layer: Any) -> tuple[int, ...]:
+    """Size of each state of a layer."""
+    if isinstance(layer, nn.LSTM):
+        return (layer.proj_size or layer.hidden_size, layer.hidden_size)
+    if isinstance(layer, (nn.GRU, nn.RNN)):
+        return (layer.hidden_size,)
+    sizes: tuple[int, ...] = layer.state_sizes
+    return sizes
+
+
+def start_of(layer: Any, batch: int = 1, seed: int = 0) -> list[Tensor]:
+    """Initial states of a layer, (layers * directions, batch, S) each, within +-0.5."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = layer.num_layers * (1 + layer.bidirectional)
+    return [torch.rand(rows, batch, n, generator=generator) - 0.5 for n in state_sizes(layer)]
+
 
 class Layer(nn.Module):
     """One recurrent layer of any kind, with a Linear on top if head > 0.
 
-    start: given as initial state, (layers, 1, S) each; a parameter, expanded to the batch.
+    start: initial states (layers, 1, S) each; parameters, expanded to the batch. last: the last
+    step only. layer(x), or layer(x, lengths) for padded sequences.
     """
 
     def __init__(
@@ -39,10 +72,12 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.layer, self.last = layer, last
-        self.head = nn.LazyLinear(head) if head else None
+        width = state_sizes(layer)[0] * (1 + layer.bidirectional)
+        self.head = nn.Linear(width, head) if head else None
         self.start = nn.ParameterList(nn.Parameter(h) for h in start)
 
-    def forward(self, x: Tensor, **options: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        options = {} if lengths is None else {"lengths": lengths}
         batch = x.shape[0 if self.layer.batch_first else 1]
         if len(self.start):
             hx = tuple(h.expand(-1, batch, -1).contiguous() for h in self.start)

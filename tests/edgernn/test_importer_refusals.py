@@ -71,23 +71,28 @@ def case(name: str, forward: Callable[..., Any], *words: str, **layers: Any) -> 
 
 
 CASES = [
-    case("bidirectional", lambda m, x: m.b(x)[0], "aten.gru.input", "nn.GRU", "bidirectional=False",
-         b=nn.GRU(F, H, bidirectional=True)),
-    case("proj_size", lambda m, x: m.b(x)[0], "aten.lstm.input", "nn.LSTM", "proj_size=0",
-         b=nn.LSTM(F, H, proj_size=2)),
     case("layer norm", lambda m, x: m.n(m.g(x)[0]), "aten.layer_norm.default", "nn.LayerNorm",
-         "train without it", n=nn.LayerNorm(H)),
+         "over 2 axes", "nn.LayerNorm(features)", n=nn.LayerNorm((T, H))),
+    case("layer norm of one", lambda m, x: m.n(m.fc(m.g(x)[0])), "aten.layer_norm.default",
+         "leaves nothing of it", fc=nn.Linear(H, 1), n=nn.LayerNorm(1)),
     case("batch norm", lambda m, x: m.n(m.g(x)[0].transpose(1, 2)), "aten.batch_norm.default",
-         "nn.BatchNorm1d", "fold its scale and shift", n=nn.BatchNorm1d(H)),
+         "nn.BatchNorm1d", "track_running_stats",
+         n=nn.BatchNorm1d(H, track_running_stats=False)),
     case("conv1d", lambda m, x: m.g(m.n(x.transpose(1, 2)).transpose(1, 2))[0],
-         "aten.conv1d.default", "nn.Conv1d", "outside the model", n=nn.Conv1d(F, F, 1)),
-    case("softmax", lambda m, x: torch.softmax(m.g(x)[0], -1), "aten.softmax.int", "nn.Softmax",
-         "return the logits"),
-    case("log_softmax", lambda m, x: nn.functional.log_softmax(m.g(x)[0], -1),
-         "aten.log_softmax.int", "return the logits"),
-    case("mean", pooled("mean"), "aten.mean.dim", "take the last step"),
+         "aten.conv1d.default", "nn.Conv1d", "CausalConv1d", n=nn.Conv1d(F, F, 3, padding=1)),
+    case("softmax over time", lambda m, x: torch.softmax(m.g(x)[0], 1), "aten.softmax.int",
+         "over time", "AttentionPooling"),
+    case("log_softmax over time", lambda m, x: nn.functional.log_softmax(m.g(x)[0], 1),
+         "aten.log_softmax.int", "over time"),
+    case("softplus", lambda m, x: nn.functional.softplus(m.g(x)[0], beta=2.0),
+         "aten.softplus.default", "beta other than 1", "nn.Softplus()"),
+    case("mean of features", lambda m, x: m.g(x)[0].mean(-1), "aten.mean.dim",
+         "other axes than time", "y.mean(dim=1)"),
+    case("mean of all", lambda m, x: m.g(x)[0].mean((1, 2)), "aten.mean.dim", "y.mean(dim=1)"),
+    case("mean of the last", lambda m, x: m.g(x)[0][:, -1:].mean(1), "aten.mean.dim", "y.mean"),
     case("sum", pooled("sum"), "aten.sum.dim_IntList", "take the last step"),
-    case("max", lambda m, x: m.g(x)[0].max(1)[0], "aten.max.dim", "take the last step"),
+    case("max of features", lambda m, x: m.g(x)[0].max(2)[0], "aten.max.dim", "y.amax(dim=1)"),
+    case("max of all", lambda m, x: m.g(x)[0].max(), "aten.max.default", "take the last step"),
     case("flip", lambda m, x: m.g(x.flip(1))[0], "aten.flip.default", "oldest step first"),
     case("gru cell", cell_loop, "aten.gru_cell.default", "nn.GRUCell", "the whole layer",
          cell=nn.GRUCell(F, H)),
@@ -180,18 +185,15 @@ def test_a_program_exported_in_training_mode_is_refused() -> None:
 
 def test_packed_sequences_and_tokens_have_ways_out_of_their_own() -> None:
     tokens = torch.zeros(N, T, dtype=torch.long)
-    model = Model(lambda m, i: m.g(m.e(i))[0], g=gru(), e=nn.Embedding(5, F))
-    with pytest.raises(UnsupportedError, match=r"aten.embedding.default, nn.Embedding.*float"):
-        import_model(model, (tokens,))
     direct = Model(lambda m, i: m.g(i.float().unsqueeze(-1))[0], g=nn.GRU(1, H, batch_first=True))
-    with pytest.raises(UnsupportedError, match="embed the tokens outside"):
+    with pytest.raises(UnsupportedError, match=r"give token ids to nn\.Embedding"):
         import_model(direct, (tokens,))
 
     def packed(m: Any, x: Any, lengths: Any) -> Any:
         sequences = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
         return nn.utils.rnn.pad_packed_sequence(m.g(sequences)[0], batch_first=True)[0]
 
-    with pytest.raises(UnsupportedError, match=r"(packed sequences|packs sequences)"):
+    with pytest.raises(UnsupportedError, match=r"edgernn\.nn\.VariableLength"):
         import_model(Model(packed, g=gru()), (sequence(N, T, F), torch.tensor([T, T - 1])))
 
 
