@@ -119,17 +119,24 @@ def load_window_engine(suffix: str, content: bytes | Path, window: Window) -> Wi
 
 
 def _c_engines(folder: Path, window: Window, options: Mapping[str, Any]) -> list[WindowEngine]:
-    """What the program exports to, compiled here; the folder must hold exactly that."""
+    """What the program exports to, compiled here, plain and with the kernels of this processor;
+    the folder must hold exactly that."""
+    from edgernn.engines.native import PORTABLE
     from edgernn.engines.native_window import CWindowEngine
     from edgernn.exporters.c.window import to_c_window
     from edgernn.folder import require_same_c
+    from edgernn.native.compiler import Compiler
 
     name = options.get("c_name")
     if not isinstance(name, str):
         raise FileFormatError(f"{folder} does not say how its C was named; export it again")
     files = to_c_window(window, name)
     require_same_c(folder, files)
-    return [CWindowEngine(window, files)]
+    engines: list[WindowEngine] = [CWindowEngine(window, files, PORTABLE)]
+    native = CWindowEngine(window, files, Compiler().native_flags())
+    if native.kernels != "portable":
+        engines.append(native)
+    return engines
 
 
 def _distance(

@@ -24,10 +24,15 @@ LONGEST: Final = 64
 
 
 class WindowEngine(Protocol):
-    """What an engine under test offers. steps: the only length it takes, or None."""
+    """What an engine under test offers."""
 
-    name: str
-    steps: int | None
+    @property
+    def name(self) -> str:
+        """For the table of results."""
+
+    @property
+    def steps(self) -> int | None:
+        """The only length of a window that it takes; None for any."""
 
     def run(self, inputs: Values) -> Values:
         """Inputs (T, F) int16 by name -> outputs by name, (T, O) or (O,) int16."""

@@ -89,7 +89,8 @@ def interpolated(table: NDArray[np.int16], x: Int64Array) -> Int64Array:
     """The rule of Lookup; x int64 within int16, any shape."""
     wide = table.astype(np.int64)
     i = (x + 32768) >> 7
-    return wide[i] + (((wide[i + 1] - wide[i]) * (x & 127) + 64) >> 7)
+    y: Int64Array = wide[i] + (((wide[i + 1] - wide[i]) * (x & 127) + 64) >> 7)
+    return y
 
 
 def tabulated(
@@ -98,7 +99,7 @@ def tabulated(
     scale_out: Scale,
 ) -> NDArray[np.int16]:
     """The table of a real function, (513,) int16, for a Lookup of these scales; saturated."""
-    x = (np.arange(ENTRIES) * 128.0 - 32768.0) * float(scale_in)
+    x = (np.arange(ENTRIES, dtype=np.float64) * 128.0 - 32768.0) * np.float64(float(scale_in))
     values = np.rint(function(x) / float(scale_out))
     return np.clip(values, INT16_MIN, INT16_MAX).astype(np.int16)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from edgernn.runtime.errors import FileFormatError
 from edgernn.runtime.program import Program, Tensor
-from edgernn.runtime.validate import NAME, validate
+from edgernn.runtime.validate import MAX_SIZE, NAME, validate
 
 DIRECTIONS: Final = ("forward", "reverse", "once")
 PLACES: Final = ("step", "first", "last")
@@ -122,6 +122,8 @@ def validate_window(window: Window, where: str = "the window program") -> None:
     for tensor in window.inputs:
         if not re.fullmatch(NAME, tensor.name) or tensor.name in known:
             raise refuse(f"{tensor.name[:64]!r} is not an input name")
+        if not 1 <= tensor.size <= MAX_SIZE:
+            raise refuse(f"input {tensor.name} has size {tensor.size}, not 1 to {MAX_SIZE}")
         known[tensor.name] = tensor
     single: set[str] = set()
     states: set[str] = set()

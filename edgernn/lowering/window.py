@@ -76,13 +76,10 @@ def stages_of(graph: Graph) -> list[tuple[str, list[Node]]]:
             if not turned and done.issuperset(node.reads):
                 done.update(node.outputs)
                 taken.append(node)
-        if direction == "reverse" or any(node.carried for node in taken):
+        # With nothing to scan forwards, functions are computed along with the next scan.
+        if taken and (direction == "reverse" or any(node.carried for node in taken)):
             scanned = [node for node in scanned if node not in taken]
-            if taken:
-                stages.append((direction, taken))
-        else:
-            # Nothing to scan forwards: its functions are computed along with the next scan.
-            done.difference_update(name for node in taken for name in node.outputs)
+            stages.append((direction, taken))
         direction = "forward" if direction == "reverse" else "reverse"
     if at_end:
         stages.append(("once", at_end))

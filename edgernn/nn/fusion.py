@@ -21,7 +21,7 @@ class GatedFusion(nn.Module):
         self.gate = nn.Linear(2 * hidden_size, hidden_size)
 
     def forward(self, y: Tensor) -> Tensor:
-        forward, backward = y.split(self.hidden_size, dim=-1)
+        forward, backward = y.chunk(2, dim=-1)
         fused: Tensor = backward + torch.sigmoid(self.gate(y)) * (forward - backward)
         return fused
 

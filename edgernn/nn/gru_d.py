@@ -105,8 +105,8 @@ class GRUD(Recurrent):
         filled = torch.where(observed != 0, now, w["mean"] + rate_x * (last - w["mean"]))
         h = rate_h * h
         gx = filled @ w["weight_ih"].t() + observed @ w["weight_mh"].t() + w["bias_ih"]
-        gates, new = w["weight_hh"].split([2 * h.shape[1], h.shape[1]])
-        gx_rz, gx_n = gx.split([2 * h.shape[1], h.shape[1]], dim=-1)
-        r, z = torch.sigmoid(gx_rz + h @ gates.t()).chunk(2, dim=-1)
-        n = torch.tanh(gx_n + (r * h) @ new.t())
+        both = 2 * h.shape[1]
+        gates, new = w["weight_hh"][:both], w["weight_hh"][both:]
+        r, z = torch.sigmoid(gx[:, :both] + h @ gates.t()).chunk(2, dim=-1)
+        n = torch.tanh(gx[:, both:] + (r * h) @ new.t())
         return [h + z * (n - h), torch.where(observed != 0, now, last)]
