@@ -69,9 +69,15 @@ def load_example(spec: str) -> tuple[Any, ...]:
     arrays = load_arrays(spec)
     names = [n for n in ("x", *(f"x{i}" for i in range(len(arrays)))) if n in arrays]
     chosen = [arrays[n] for n in names] or list(arrays.values())
-    if any(a.ndim != 3 or a.dtype.kind not in "fiub" or not a.size for a in chosen):
-        raise InputError(f"an example input in {spec} is not numbers of shape (N, T, F)")
-    return tuple(torch.from_numpy(np.array(a[:2, :16], np.float32)) for a in chosen)
+    ids = [a.ndim == 2 and a.dtype.kind in "iu" for a in chosen]
+    sound = [a.ndim == 3 and a.dtype.kind in "fiub" for a in chosen]
+    if not all(a.size and (i or s) for a, i, s in zip(chosen, ids, sound, strict=True)):
+        raise InputError(
+            f"an example input in {spec} is not numbers of shape (N, T, F), or ids (N, T)"
+        )
+    dtypes = [np.int64 if i else np.float32 for i in ids]
+    parts = [np.array(a[:2, :16], d) for a, d in zip(chosen, dtypes, strict=True)]
+    return tuple(torch.from_numpy(part) for part in parts)
 
 
 def load_calibration(spec: str, graph: Graph) -> dict[str, Any]:
@@ -81,15 +87,17 @@ def load_calibration(spec: str, graph: Graph) -> dict[str, Any]:
     """
     arrays = load_arrays(spec)
     lengths = arrays.pop("lengths", None) if len(arrays) > 1 else None
-    if len(graph.inputs) == 1 and len(arrays) == 1:
-        arrays = {graph.inputs[0]: next(iter(arrays.values()))}
-    missing = [name for name in graph.inputs if name not in arrays]
+    # A mask may be left out.
+    inputs = [name for name in graph.inputs if name in arrays or name not in graph.masks]
+    if len(inputs) == 1 and len(arrays) == 1:
+        arrays = {inputs[0]: next(iter(arrays.values()))}
+    missing = [name for name in inputs if name not in arrays]
     if missing:
         raise InputError(
             f"{spec} has no array {missing[0]!r}, but {sorted(arrays)}; "
             f"name the right one: {_spec(spec)[0]}:KEY"
         )
-    chosen: dict[str, Any] = {name: arrays[name] for name in graph.inputs}
+    chosen: dict[str, Any] = {name: arrays[name] for name in inputs}
     if lengths is None:
         return chosen
     return {name: _cut(name, array, lengths) for name, array in chosen.items()}
@@ -97,7 +105,7 @@ def load_calibration(spec: str, graph: Graph) -> dict[str, Any]:
 
 def _cut(name: str, array: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
     sound = (
-        array.ndim == 3
+        (array.ndim == 3 or (array.ndim == 2 and array.dtype.kind in "iu"))
         and lengths.shape == array.shape[:1]
         and lengths.dtype.kind in "iu"
         and bool((lengths >= 0).all() and (lengths <= array.shape[1]).all())
@@ -118,7 +126,24 @@ def load_sequences(spec: str, program: Program | Window) -> list[dict[str, Float
         else {name: program.tensors[name].size for name in program.inputs}
     )
     inputs = Graph(sizes, tuple(sizes), (), ())
-    return as_sequences(inputs, load_calibration(spec, inputs))
+    return as_sequences(inputs, load_calibration(spec, inputs), _tokens(program))
+
+
+def _tokens(program: Program | Window) -> dict[str, NDArray[np.int64]]:
+    """Inputs of token ids, as `Graph.tokens` has them."""
+    from edgernn.runtime.tokens import token_limits
+
+    if isinstance(program, Program):
+        return token_limits(program)
+    found: dict[str, NDArray[np.int64]] = {}
+    for stage in program.stages:
+        for name, limits in token_limits(stage.program).items():
+            source = stage.sources[name].value
+            # 0 says nothing; of two tables the smaller one counts.
+            old = found.get(source, np.zeros_like(limits))
+            both = np.where(old == 0, limits, np.where(limits == 0, old, np.minimum(old, limits)))
+            found[source] = both
+    return found
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -20,6 +20,7 @@ from edgernn.progress import Progress
 from edgernn.ranges import Ranges
 from edgernn.rounding import Moments
 from edgernn.runtime.errors import InputError
+from edgernn.runtime.tokens import refuse_unknown_ids
 
 Method = Literal["minmax", "percentile", "mse"]
 METHODS: Final[tuple[Method, ...]] = ("minmax", "percentile", "mse")
@@ -30,20 +31,26 @@ _BINS: Final = 4096
 _LEVELS: Final = 32767
 
 Sequences = list[dict[str, FloatArray]]
+Tokens = Mapping[str, NDArray[np.int64]]
 
 
-def as_sequences(graph: Graph, data: Any) -> Sequences:
+def as_sequences(graph: Graph, data: Any, tokens: Tokens | None = None) -> Sequences:
     """Calibration data as a list of sequences, each input name -> (T, F) float32.
 
     data, for one input: an array (N, T, F) or (T, F), or a list of (T_i, F). For several: a tuple
-    or a mapping by name of such. A mask may be left out: nothing is padding then. InputError for
-    anything else, for NaN and infinity, and for none.
+    or a mapping by name of such. A mask may be left out: nothing is padding then. Token ids are
+    whole numbers within the table, (N, T) or a list of (T_i,), or with a last axis of one.
+    tokens: as `Graph.tokens`, where the graph has no nodes that say so. InputError for anything
+    else, for NaN and infinity, and for none.
     """
+    tokens = graph.tokens if tokens is None else tokens
     inputs = graph.inputs
     named = [name for name in inputs if name not in graph.masks]
-    whole = len(data) if isinstance(data, tuple) else 1
-    if graph.masks and not isinstance(data, Mapping) and whole == len(named):
-        sequences = as_sequences(_unmasked(graph), data)
+    whole = len(data) if isinstance(data, (tuple, Mapping)) else 1
+    if isinstance(data, Mapping):
+        whole = -1 if any(name in data for name in graph.masks) else len(named)
+    if graph.masks and whole == len(named):
+        sequences = as_sequences(_unmasked(graph), data, tokens)
         for sequence in sequences:
             steps = len(sequence[named[0]])
             sequence.update((name, np.ones((steps, 1), np.float32)) for name in graph.masks)
@@ -62,7 +69,7 @@ def as_sequences(graph: Graph, data: Any) -> Sequences:
             f"the model has {len(graph.inputs)} inputs; calibrate with a tuple of as many arrays"
         )
     per_input = [
-        _checked(name, graph.sizes[name], values)
+        _checked(name, graph.sizes[name], values, tokens.get(name))
         for name, values in zip(graph.inputs, columns, strict=True)
     ]
     lengths = [[len(s) for s in sequences] for sequences in per_input]
@@ -77,8 +84,12 @@ def _unmasked(graph: Graph) -> Graph:
     return replace(graph, inputs=inputs, nodes=())
 
 
-def _checked(name: str, features: int, values: Any) -> list[FloatArray]:
+def _checked(
+    name: str, features: int, values: Any, limits: NDArray[np.int64] | None
+) -> list[FloatArray]:
     try:
+        if limits is not None and features == 1:
+            values = _with_features(values)
         if not isinstance(values, Sequence):
             values = array if (array := np.asarray(values)).ndim == 3 else array[None]
         items = [np.asarray(v) for v in values]
@@ -104,11 +115,21 @@ def _checked(name: str, features: int, values: Any) -> list[FloatArray]:
                 f"calibration data for {name} holds {sequence[t, f]} at sequence {i}, step {t}, "
                 f"feature {f}; remove or fill such values first"
             )
+        if limits is not None:
+            refuse_unknown_ids(f"calibration sequence {i} of {name}", item, limits)
         if len(sequence):
             sequences.append(sequence)
     if not sequences:
         raise InputError(f"the calibration data for {name} is empty; give at least one sequence")
     return sequences
+
+
+def _with_features(values: Any) -> Any:
+    """Ids (N, T), or a list of (T_i,), with a last axis of one."""
+    if isinstance(values, Sequence):
+        return [v[:, None] if (v := np.asarray(item)).ndim == 1 else v for item in values]
+    array = np.asarray(values)
+    return array[..., None] if array.ndim == 2 else array
 
 
 def calibrate(

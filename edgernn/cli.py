@@ -96,6 +96,19 @@ def main() -> None:
     show_default=True,
     help="How weights are rounded.",
 )
+@click.option(
+    "--heads",
+    type=click.Choice(["logits", "integer"]),
+    default="logits",
+    show_default=True,
+    help="A softmax, sigmoid or softplus at the model's end: left to the application, or a part.",
+)
+@click.option(
+    "--feedback",
+    metavar="OUTPUT:INPUT",
+    multiple=True,
+    help="The next step reads the output as input wherever the added input `given` is 0.",
+)
 @click.option("--float-io", is_flag=True, help="float32 inputs and outputs in .tflite and .onnx.")
 @click.option(
     "--tflite-op",
@@ -130,6 +143,8 @@ def export(
     name: str | None,
     calibration: Any,
     rounding: str,
+    feedback: tuple[str, ...],
+    heads: Any,
     float_io: bool,
     tflite_op: str,
     window: int | None,
@@ -149,7 +164,7 @@ def export(
         raise InputError(f"--to takes {', '.join(FORMATS)}, not {formats!r}")
     if int8 and calib is None:
         raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
-    graph = _import(model, weights, example or calib)
+    graph = _fed_back(_import(model, weights, example or calib, heads), feedback)
     if not int8:
         report = export_float(graph, out)
     else:
@@ -172,11 +187,28 @@ def export(
                 progress=progress,
             )
     click.echo(table(["file", "bytes"], _file_rows(report["files"])))
+    for output, head in report["heads"].items():
+        way = "" if head == "log_softmax" else "; --heads integer makes it a part of the program"
+        click.echo(f"{output} is what the model's {head} reads, which was left out{way}")
     if "c" in report:
         _print_footprint(report["c"]["targets"])
+        if "steps" in report["c"]:
+            click.echo(f"RAM includes the work buffer of a window of {report['c']['steps']} steps")
     if int8:
         _print_rows(report["verification"]["rows"])
         click.echo(f"{verify_steps} steps verified; `edgernn verify {out}` runs more")
+
+
+def _fed_back(graph: Any, pairs: tuple[str, ...]) -> Any:
+    from edgernn.feedback import feed_back
+    from edgernn.runtime.errors import InputError
+
+    for pair in pairs:
+        output, colon, fed = pair.partition(":")
+        if not colon:
+            raise InputError(f"--feedback takes OUTPUT:INPUT, such as y:x, not {pair!r}")
+        graph = feed_back(graph, output, fed)
+    return graph
 
 
 def _file_rows(files: dict[str, int]) -> list[tuple[str, int]]:
@@ -208,7 +240,7 @@ def _c_name(model: str) -> str:
     return model_name_of(factory or Path(model).stem)
 
 
-def _import(model: str, weights: Path | None, example: str | None) -> Any:
+def _import(model: str, weights: Path | None, example: str | None, heads: Any) -> Any:
     from edgernn.importer import import_model, load_factory, load_pt2
     from edgernn.runtime.errors import InputError
 
@@ -218,10 +250,10 @@ def _import(model: str, weights: Path | None, example: str | None) -> Any:
             raise InputError(f"{model} needs an example input: --example x.npy, or --calib")
         from edgernn.arrays import load_example
 
-        return import_model(module, load_example(example))
+        return import_model(module, load_example(example), heads)
     if weights is not None:
         raise InputError("--weights goes with package.module:factory; a .pt2 file has its own")
-    return import_model(load_pt2(model))
+    return import_model(load_pt2(model), heads=heads)
 
 
 @main.command()

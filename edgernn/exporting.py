@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from edgernn.progress import Progress
 from edgernn.quantization import Quantized, QuantizedWindow
 from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.file import to_bytes
-from edgernn.runtime.program import Program, Tensor
+from edgernn.runtime.program import Operator, Program, Tensor
 from edgernn.runtime.window import Window
 from edgernn.sample import SAMPLE, write_sample
 from edgernn.verify import require
@@ -80,6 +80,8 @@ def export(
         options["window"] = window_steps(program) if window is None else window
         content |= window_content(program, formats, options)
         report = _window_report(program, options)
+        if "c" in formats:
+            report["c"] = _c_window_report(program, name, options["window"])
     else:
         if window is not None:
             raise InputError(
@@ -119,6 +121,7 @@ def export_float(graph: Graph, directory: str | os.PathLike[str]) -> dict[str, A
         "files": {name: len(data) for name, data in content.items()},
         "inputs": {name: graph.sizes[name] for name in graph.inputs},
         "outputs": {o.name: graph.sizes[o.value] for o in graph.outputs},
+        "heads": {o.name: o.head for o in graph.outputs if o.head},
         "states": {s.name: len(s.initial) for s in graph.states},
         "parameters": sum(a.size for node in graph.nodes for a in node.arrays.values()),
     }
@@ -177,11 +180,22 @@ def _report(program: Program, options: dict[str, Any]) -> dict[str, Any]:
         "operators": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "inputs": {name: _tensor(tensors[name]) for name in program.inputs},
         "outputs": {name: _tensor(tensors[t]) for name, t in program.outputs.items()},
+        "heads": dict(program.metadata).get("heads", {}),
         "states": {
             s.name: _tensor(tensors[s.input]) | {"initial_is_zero": not s.initial.any()}
             for s in program.states
         },
+        "embeddings": _embeddings(program.operators),
         "calibration": dict(program.metadata).get("calibration"),
+    }
+
+
+def _embeddings(operators: Iterable[Operator]) -> dict[str, Any]:
+    """Tables of token ids, which often outweigh all the rest."""
+    return {
+        op.name: {"rows": len(op.table), "columns": op.table.shape[1], "bytes": op.table.nbytes}
+        for op in operators
+        if op.kind == "embedding" and op.table is not None
     }
 
 
@@ -197,6 +211,7 @@ def _window_report(window: Window, options: dict[str, Any]) -> dict[str, Any]:
             name: _tensor(tensors[source.value]) | {"of": source.value, "at": source.at}
             for name, source in window.outputs.items()
         },
+        "heads": dict(window.metadata).get("heads", {}),
         "stages": [
             {
                 "direction": stage.direction,
@@ -206,6 +221,7 @@ def _window_report(window: Window, options: dict[str, Any]) -> dict[str, Any]:
             }
             for stage in window.stages
         ],
+        "embeddings": _embeddings(op for s in window.stages for op in s.program.operators),
         "calibration": dict(window.metadata).get("calibration"),
     }
 
@@ -224,6 +240,22 @@ def _c_report(program: Program, name: str) -> dict[str, Any]:
     }
 
 
+def _c_window_report(window: Window, name: str, steps: int) -> dict[str, Any]:
+    """The same of a window program, for windows of `steps` steps."""
+    from edgernn.exporters.c.window_model import WindowModel
+    from edgernn.footprint.window import window_estimates
+
+    model = WindowModel(window, name)
+    return {
+        "name": name,
+        "steps": steps,
+        "buffer_bytes": 2 * model.buffer_size(steps),
+        "state_bytes": model.state_bytes,
+        "scratch_bytes": model.scratch_bytes,
+        "targets": window_estimates(model, steps),
+    }
+
+
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
@@ -236,7 +268,7 @@ def _generated_c(directory: Path) -> list[str]:
     """The C files of an earlier export into this folder, by its report."""
     try:
         names = json.loads((directory / "report.json").read_text())["files"]
-        ours = re.compile(rf"{C_FOLDER}/(zephyr/|examples/stream/)?[\w.]+")
+        ours = re.compile(rf"{C_FOLDER}/(zephyr/|examples/(stream|window)/)?[\w.]+")
         return [str(n) for n in names if ours.fullmatch(str(n))]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgernn.cells import CELLS
+from edgernn.feedback import run_fed_back
 from edgernn.graph import FloatArray, Graph, Node
-from edgernn.layers import LAYERS_FLOAT
+from edgernn.layers import LAYERS_FLOAT, NOTES
 from edgernn.runtime.errors import InputError, UnsupportedError
 
 Observer = Callable[[str, FloatArray], None]
@@ -34,8 +35,18 @@ def run_float(
     InputError if an array is missing, unknown or has another shape.
     """
     values = _check_inputs(graph, inputs)
-    batch = len(next(iter(values.values())))
-    started = _check_states(graph, states or {}, batch)
+    started = _check_states(graph, states or {}, len(next(iter(values.values()))))
+    if graph.feedback:
+        return run_fed_back(graph, values, started, observe, _run_graph)
+    return _run_graph(graph, values, started, observe)
+
+
+def _run_graph(
+    graph: Graph,
+    values: dict[str, FloatArray],
+    started: Mapping[str, FloatArray],
+    observe: Observer | None,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     finished: dict[str, FloatArray] = {}
     if observe is not None:
         for name in graph.inputs:
@@ -46,15 +57,22 @@ def run_float(
         if node.kind in CELLS:
             first = [started[state.name] for state in node.carried]
             mask = values[node.mask] if node.mask else None
-            results, final = _run(node, operands, mask, first, observe)
+            sizes = [graph.sizes[name] for name in node.outputs]
+            results, final = _run(node, operands, mask, first, sizes, observe)
             finished.update((c.name, h) for c, h in zip(node.carried, final, strict=True))
         else:
             results = (_layer(graph, node, operands),)
+            if observe is not None and node.kind in NOTES:
+                NOTES[node.kind](node, operands, _noted(node, observe))
         values.update(zip(node.outputs, results, strict=True))
         if observe is not None:
             for name, value in zip(node.outputs, results, strict=True):
                 observe(name, value)
     return {output.name: values[output.value] for output in graph.outputs}, finished
+
+
+def _noted(node: Node, observe: Observer) -> Observer:
+    return lambda name, value: observe(f"{node.name}.{name}", value)
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -103,6 +121,7 @@ def _run(
     inputs: list[FloatArray],
     mask: FloatArray | None,
     first: list[FloatArray],
+    sizes: list[int],
     observe: Observer | None,
 ) -> tuple[list[FloatArray], list[FloatArray]]:
     """All steps of a cell: its outputs (N, T, S) and its last states (N, S)."""
@@ -110,7 +129,7 @@ def _run(
     # Time first, so that a step's rows lie together.
     prepared = [np.ascontiguousarray(v.swapaxes(0, 1)) for v in cell.prepare(node, inputs)]
     length = len(prepared[0])
-    outputs: list[FloatArray] = []
+    outputs = [np.empty((*prepared[0].shape[:2], size), np.float32) for size in sizes]
     noted: dict[str, FloatArray] = {}
     states, t = list(first), 0
 
@@ -126,8 +145,6 @@ def _run(
             for i, old in zip(carried, states, strict=True):
                 results[i] = np.where(mask[:, t] != 0, results[i], old)
         states = [results[i] for i in carried]
-        if not outputs:
-            outputs = [np.empty((length, *value.shape), np.float32) for value in results]
         for output, value in zip(outputs, results, strict=True):
             output[t] = value
     if observe is not None:

@@ -65,18 +65,37 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What the model returns: a value, at every step or at the last one only."""
+    """What the model returns: a value, at every step or at the last one only.
+
+    head: the function after it that was left to the application, such as softmax; "" for none.
+    """
 
     name: str
     value: str
     last: bool
+    head: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """A value that the next step reads in place of an input, wherever that is not given.
+
+    output: the value. input, given: inputs; where `given`, one feature, is 0, the step reads the
+    value of the step before, which the state of that name holds, zeros at first.
+    """
+
+    output: str
+    input: str
+    given: str
+    state: str
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A float network.
 
-    sizes: value name -> features. batch_first: layout of the model's tensors.
+    sizes: value name -> features. batch_first: layout of the model's tensors. feedback: see
+    `edgernn.feedback`.
     """
 
     sizes: Mapping[str, int]
@@ -84,22 +103,47 @@ class Graph:
     outputs: tuple[Output, ...]
     nodes: tuple[Node, ...]
     batch_first: bool = True
+    feedback: tuple[Feedback, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", MappingProxyType(dict(self.sizes)))
 
     @property
     def states(self) -> tuple[Carried, ...]:
-        """The states of all nodes, in execution order."""
-        return tuple(state for node in self.nodes for state in node.carried)
+        """The states of all nodes, in execution order, then those that are fed back."""
+        own = tuple(state for node in self.nodes for state in node.carried)
+        return own + tuple(
+            Carried(f.state, f.output, np.zeros(self.sizes[f.output], np.float32))
+            for f in self.feedback
+        )
 
     @property
     def masks(self) -> tuple[str, ...]:
-        """The inputs that are masks and nothing else."""
+        """The inputs that are masks, or say what is given, and nothing else."""
         read = {name for node in self.nodes for name in node.inputs}
         read |= {output.value for output in self.outputs}
-        used = {node.mask for node in self.nodes}
+        used = {node.mask for node in self.nodes} | {f.given for f in self.feedback}
         return tuple(name for name in self.inputs if name in used and name not in read)
+
+    @property
+    def tokens(self) -> dict[str, NDArray[np.int64]]:
+        """Inputs of token ids -> (size,), the rows of the table that each element is an id of.
+
+        0 for an element that no embedding reads.
+        """
+        places = {name: (name, 0) for name in self.inputs}
+        found: dict[str, NDArray[np.int64]] = {}
+        for node in self.nodes:
+            if not node.inputs or node.inputs[0] not in places:
+                continue
+            name, begin = places[node.inputs[0]]
+            if node.kind == "slice":
+                places[node.name] = (name, begin + node.begin)
+            elif node.kind == "embedding":
+                limits = found.setdefault(name, np.zeros(self.sizes[name], np.int64))
+                rows = len(node.arrays["table"])
+                limits[begin] = min(rows, limits[begin]) if limits[begin] else rows
+        return found
 
     def consumers(self, value: str) -> list[Node]:
         """The nodes that read a value."""

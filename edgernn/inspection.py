@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _window_tables(window: Window) -> dict[str, Rows]:
                 "of": source.value,
                 "at": source.at,
             }
+            | _head(window.metadata, name)
             for name, source in window.outputs.items()
         ],
     }
@@ -78,6 +80,14 @@ def _window_tables(window: Window) -> dict[str, Rows]:
         for part in ("states", "operators"):
             tables[f"{part} of stage {number + 1}, {stage.direction}"] = own[part]
     return tables
+
+
+def _head(metadata: Mapping[str, Any], output: str) -> dict[str, str]:
+    """What the model applied to its outputs and the program does not, if anything."""
+    heads = metadata.get("heads")
+    if not isinstance(heads, Mapping) or not heads:
+        return {}
+    return {"head left out": str(heads.get(output, ""))}
 
 
 def _step_tables(program: Program) -> dict[str, Rows]:
@@ -116,7 +126,10 @@ def _step_tables(program: Program) -> dict[str, Rows]:
     return {
         "totals": totals,
         "inputs": [row(name, name) for name in program.inputs],
-        "outputs": [row(name, tensor) for name, tensor in program.outputs.items()],
+        "outputs": [
+            row(name, tensor) | _head(program.metadata, name)
+            for name, tensor in program.outputs.items()
+        ],
         "states": states,
         "operators": operators,
         "calibration": settings,

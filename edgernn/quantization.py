@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
+from edgernn.feedback import feed_back
 from edgernn.graph import Graph, Node
 from edgernn.lowering.program import lower
 from edgernn.lowering.window import lower_window
@@ -20,6 +22,8 @@ from edgernn.version import __version__
 
 if TYPE_CHECKING:
     import torch
+
+    from edgernn.importer.heads import Heads
 
 DEFAULT_ROUNDING = "compensated"
 SAMPLE_VALUES = 1 << 16
@@ -53,6 +57,8 @@ def quantize(
     method: Method = "minmax",
     rounding: str = DEFAULT_ROUNDING,
     progress: Progress | None = None,
+    heads: Heads = "logits",
+    feedback: Mapping[str, str] | None = None,
 ) -> Quantized | QuantizedWindow:
     """Quantize a PyTorch model into one integer program: of a step, or of a window if a layer of
     the model runs backwards.
@@ -61,11 +67,18 @@ def quantize(
     calibration: float data as the model's input, (N, T, F), or a list of (T_i, F); for several
     inputs a tuple or mapping of such. method: minmax, percentile or mse.
     rounding: a strategy of `edgernn.rounding.STRATEGIES`.
+    heads: `logits` leaves a softmax, log_softmax, sigmoid or softplus at the model's end to the
+    application, so that the program returns what it reads; `integer` makes it a part of the
+    program (not log_softmax).
+    feedback: output -> input that reads it in the next step, wherever the added input `given` is 0;
+    see `edgernn.feedback`.
     Raises UnsupportedError for a model that cannot be lowered exactly, InputError for bad data.
     """
     from edgernn.importer import import_model
 
-    graph = import_model(model, args)
+    graph = import_model(model, args, heads)
+    for output, fed in (feedback or {}).items():
+        graph = feed_back(graph, output, fed)
     return quantize_graph(graph, calibration, method, rounding, progress)
 
 
@@ -85,6 +98,7 @@ def quantize_graph(
         "producer": f"edgernn {__version__}",
         "batch_first": graph.batch_first,
         "last": [output.name for output in graph.outputs if output.last],
+        "heads": {output.name: output.head for output in graph.outputs if output.head},
         "calibration": {
             "method": method,
             "rounding": rounding,
@@ -92,6 +106,9 @@ def quantize_graph(
             "steps": sum(len(s[graph.inputs[0]]) for s in sequences),
         },
     }
+    if graph.feedback:
+        names = {o.value: o.name for o in graph.outputs}
+        metadata["feedback"] = {names[f.output]: [f.input, f.given] for f in graph.feedback}
     metadata["network"] = [_outline(node) for node in graph.nodes]
     if graph.is_window:
         metadata["window"] = max(len(s[graph.inputs[0]]) for s in sequences)
@@ -136,7 +153,7 @@ def _excerpt(sequences: Sequences, whole: bool = False) -> Sequences:
     """Sequences from the start, the last one cut unless all must be whole, SAMPLE_VALUES numbers
     in all, but for one sequence at least."""
     left = SAMPLE_VALUES
-    result = []
+    result: Sequences = []
     for sequence in sequences:
         width = sum(v.shape[1] for v in sequence.values())
         steps = min(len(next(iter(sequence.values()))), max(left // width, 1))

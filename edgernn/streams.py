@@ -49,8 +49,11 @@ def random_streams(inputs: Sequence[Tensor], steps: int, seed: int) -> list[Stre
         return walked
 
     def marks(count: int, size: int) -> Int16Array:
-        some = rng.choice([2, 2, 400, 32768], (count, size))
-        return (rng.integers(-4, 65536, (count, size)) % some).astype(np.int16)
+        # Of every magnitude alike, so that a table of any size gets ids within it and beyond.
+        bits = rng.integers(2, 16, (count, size))
+        most = np.where(rng.random((count, size)) < 0.5, 2, 1 << bits)
+        values = rng.integers(0, 32768, (count, size)) % most
+        return np.where(rng.random((count, size)) < 0.04, ~values, values).astype(np.int16)
 
     makers = {"full-range noise": noise, "small noise": small, "walk to the rails": walk}
     return [

@@ -90,7 +90,9 @@ def _products(b: Builder, node: Node, whole: str, size: int, ranges: Ranges) -> 
             else (tap,)
             for tap in taps.taps(b, node, whole, size)
         ]
-        reads = [b.concat(f"{value}_taps{i}", own) for i, own in enumerate(zip(*columns))]  # noqa: B905
+        reads = [
+            b.concat(f"{value}_taps{i}", own) for i, own in enumerate(zip(*columns, strict=True))
+        ]
     scale = covering_scale(HEADROOM * ranges.amplitude(value))
     for read, matrix, second in zip(reads, matrices, moments, strict=True):
         scale = b.reachable(scale, read, matrix, second)

@@ -6,13 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgernn.graph import Graph, Node, Output
+from edgernn.importer.heads import Heads, without_heads
 from edgernn.importer.trace import Tracer
 from edgernn.importer.values import Flow
 from edgernn.runtime.errors import UnsupportedError
 
 
-def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
-    """The graph, and the names its inputs had while it was read -> their public names."""
+def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, str]]:
+    """The graph, and the names its inputs had while it was read -> their public names.
+
+    heads: `logits` leaves what an output ends with, such as softmax, out and records it.
+    """
     outputs, states = _outputs(tracer)
     live, nodes = _live_nodes(tracer, outputs, states)
     if not any(node.carried for node in nodes):
@@ -38,15 +42,18 @@ def finish(tracer: Tracer) -> tuple[Graph, dict[str, str]]:
         )
         for node in nodes
     ]
+    values = [renamed.get(flow.values[0], flow.values[0]) for flow in outputs]
+    left_out = [""] * len(values)
+    if heads == "logits":
+        nodes, values, left_out = without_heads(tracer, nodes, values)
     widths = {renamed[name]: _width(flow) for name, flow in inputs.items()}
     sizes = tracer.sizes(nodes, widths)
-    values = [renamed.get(flow.values[0], flow.values[0]) for flow in outputs]
     graph = Graph(
         sizes,
         tuple(renamed[name] for name in inputs),
         tuple(
-            Output("y" if len(outputs) == 1 else f"y{i}", value, flow.moment == "last")
-            for i, (value, flow) in enumerate(zip(values, outputs, strict=True))
+            Output("y" if len(outputs) == 1 else f"y{i}", value, flow.moment == "last", head)
+            for i, (value, flow, head) in enumerate(zip(values, outputs, left_out, strict=True))
         ),
         tuple(nodes),
         _batch_first(inputs),
@@ -98,6 +105,11 @@ def _outputs(tracer: Tracer) -> tuple[list[Flow], list[Flow]]:
     if not chosen:
         raise UnsupportedError("the model returns nothing; return the output of a layer")
     for i, flow in enumerate(chosen):
+        if flow.padding is not None:
+            raise UnsupportedError(
+                f"output {i} of the model has steps that only padding made; cut them off, "
+                "y[..., :-P], or use edgernn.nn.CausalConv1d"
+            )
         _check_output(i, flow)
     return chosen, states
 
@@ -148,8 +160,8 @@ def _inputs(tracer: Tracer, live: set[str], masks: set[str]) -> dict[str, Flow]:
             )
         if flow.integer and node not in tracer.limits and name not in masks:
             raise UnsupportedError(
-                f"input {node.name} holds integers, such as tokens; embed them outside the model "
-                "and feed float vectors"
+                f"input {node.name} holds integers that no nn.Embedding reads; feed what is a "
+                "quantity as floating point"
             )
     first = [flow for _, flow in used.values()]
     for node, flow in used.values():

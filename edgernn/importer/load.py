@@ -20,21 +20,31 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.nn import Module
 
+    from edgernn.importer.heads import Heads
 
-def import_model(model: Module | ExportedProgram, args: tuple[Any, ...] | None = None) -> Graph:
+
+def import_model(
+    model: Module | ExportedProgram, args: tuple[Any, ...] | None = None, heads: Heads = "logits"
+) -> Graph:
     """The graph of a model: one vector per time step, float32 NumPy arrays, nothing of torch.
 
     A module is exported in eval mode with args as example; its training flags are restored. The
     batch size and the sequence length of the example are not properties of the graph. The result
     is held against torch on the example and on random data.
+    heads: `logits` leaves a softmax, log_softmax, sigmoid or softplus at the model's end out of the
+    graph and records it with the output; `integer` keeps it.
     UnsupportedError, one sentence with node, operator, source line and way out, for anything that
     is not taken; InputError if a module comes without args.
     """
     torch = require_torch()
     from edgernn.importer.check import check
     from edgernn.importer.finish import finish
+    from edgernn.importer.fold import fold
+    from edgernn.importer.heads import HEADS
     from edgernn.importer.trace import Tracer
 
+    if heads not in HEADS:
+        raise InputError(f"heads {heads!r} is none of {', '.join(HEADS)}")
     if isinstance(model, torch.export.ExportedProgram):
         program = model
     elif isinstance(model, torch.nn.Module):
@@ -45,9 +55,9 @@ def import_model(model: Module | ExportedProgram, args: tuple[Any, ...] | None =
         )
     tracer = Tracer(program)
     tracer.run()
-    graph, renamed = finish(tracer)
+    graph, renamed = finish(tracer, heads)
     check(tracer, graph, renamed)
-    return graph
+    return fold(graph)
 
 
 def load_factory(spec: str, weights: str | os.PathLike[str] | None = None) -> Module:

@@ -22,20 +22,15 @@ _ELEMENTWISE: Final = Refusal(
     "is elementwise arithmetic that is not lowered to integers",
     "fold constant factors and offsets into the next nn.Linear, or apply it outside the model",
 )
-_SOFTMAX: Final = Refusal(
-    "nn.Softmax",
-    "needs floating point",
-    "return the logits and apply softmax to the output; its argmax is the same",
-)
 _CONVOLUTION: Final = Refusal(
-    "nn.Conv1d",
-    "reads several time steps at once",
-    "compute it outside the model and feed its result as the model's input",
+    "",
+    "is no convolution over time alone",
+    "use edgernn.nn.CausalConv1d, or compute it outside the model and feed its result",
 )
 _BATCH_NORM: Final = Refusal(
     "nn.BatchNorm1d",
-    "is not lowered to integers",
-    "fold its scale and shift into the weights of the next nn.Linear or recurrent layer",
+    "computes a mean and a variance from the batch or the sequence it is given",
+    "use nn.BatchNorm1d, and call model.eval() before the export",
 )
 _LAYER_NORM: Final = Refusal(
     "nn.LayerNorm",
@@ -44,13 +39,13 @@ _LAYER_NORM: Final = Refusal(
 )
 _EMBEDDING: Final = Refusal(
     "nn.Embedding",
-    "looks integer tokens up in a table",
-    "keep the embedding outside the model and feed its float vectors",
+    "looks tokens up in another way than row by row",
+    "use nn.Embedding, without max_norm",
 )
 _PACKED: Final = Refusal(
     "packed sequences",
     "packs sequences of different lengths, and a stream has no length",
-    "feed the padded tensor (batch, time, features) straight to the layer",
+    "wrap the layer in edgernn.nn.VariableLength and give it the padded tensor and the lengths",
 )
 _FLIP: Final = Refusal(
     "",
@@ -76,21 +71,21 @@ _RANDOM: Final = Refusal(
 
 def _table() -> dict[str, Refusal]:
     groups: list[tuple[str, Refusal]] = [
-        ("mean sum amax amin max min max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d "
+        ("mean.default sum amin max.default max.other min adaptive_avg_pool1d adaptive_max_pool1d "
          "cumsum argmax argmin norm std var logsumexp prod topk sort", _MEANS),
         ("bmm baddbmm einsum dot mv scaled_dot_product_attention outer", _PRODUCT),
         ("pow exp log sqrt rsqrt abs square reciprocal "
          "where maximum minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
-        ("softmax log_softmax _softmax _log_softmax", _SOFTMAX),
-        ("conv1d conv2d conv3d convolution conv_transpose1d unfold im2col", _CONVOLUTION),
-        ("batch_norm _native_batch_norm_legit native_batch_norm instance_norm", _BATCH_NORM),
-        ("layer_norm native_layer_norm group_norm rms_norm", _LAYER_NORM),
-        ("embedding embedding_bag one_hot", _EMBEDDING),
+        ("conv2d conv3d conv_transpose1d unfold im2col", _CONVOLUTION),
+        ("_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
+         "_batch_norm_with_update cudnn_batch_norm instance_norm", _BATCH_NORM),
+        ("native_layer_norm group_norm rms_norm", _LAYER_NORM),
+        ("embedding_bag one_hot embedding_renorm_", _EMBEDDING),
         ("_pack_padded_sequence _pad_packed_sequence gru.data lstm.data rnn_tanh.data "
          "rnn_relu.data", _PACKED),
-        ("flip roll rot90 pad constant_pad_nd gather index index_select take_along_dim", _FLIP),
+        ("flip roll rot90 gather index index_select take_along_dim", _FLIP),
         ("gelu silu silu_ elu elu_ leaky_relu leaky_relu_ selu hardtanh hardtanh_ hardsigmoid "
-         "hardswish softplus mish prelu relu6 celu log_sigmoid glu clamp clamp_ clamp_min "
+         "hardswish mish prelu relu6 celu log_sigmoid glu clamp clamp_ clamp_min "
          "clamp_min_ softsign threshold", _ACTIVATION),
         ("rand randn rand_like randn_like randint normal bernoulli uniform uniform_ normal_",
          _RANDOM),
@@ -129,8 +124,14 @@ OTHERWISE: Final = Refusal(
     "is not lowered to integers",
     "take it out of the model, before its input or after its output",
 )
+PADDED: Final = Refusal(
+    "",
+    "reads a sequence that is padded for a convolution",
+    "pad right before the convolution and cut the end, y[..., :-P], right after it, or use "
+    "edgernn.nn.CausalConv1d",
+)
 TOKENS: Final = Refusal(
     "",
-    "reads an input of integers, such as tokens",
-    "embed the tokens outside the model and feed it float vectors",
+    "computes with an input of integers",
+    "give token ids to nn.Embedding, and feed what is a quantity as floating point",
 )

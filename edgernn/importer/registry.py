@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from edgernn.importer.trace import Tracer
 
 SUPPORTED: Final = (
-    "GRU, LSTM and RNN layers, Linear, ReLU, tanh, sigmoid, sums, and concatenation and slices "
-    "of features"
+    "recurrent layers, convolutions over the past, Embedding, Linear, norms, ReLU, tanh, sigmoid, "
+    "arithmetic between features, and their concatenation and slices"
 )
 _FRAME: Final = re.compile(r'File "([^"\n]+)", line (\d+)')
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgernn.importer.arithmetic import affine
+from edgernn.importer.refusals import TOKENS
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import join_dims
 from edgernn.importer.values import Axis, Const, Flow
@@ -110,6 +111,10 @@ def cast(tracer: Tracer, call: Call) -> Flow:
     """Casts between floating point types: the same numbers, computed in float32."""
     x: Flow = call["self"]
     value: Any = call.node.meta.get("val")
+    if x.integer and hasattr(value, "dtype"):
+        if value.dtype.is_floating_point or value.dtype.is_complex:
+            raise call.refuse(TOKENS.reason, TOKENS.way_out)
+        return x
     if hasattr(value, "dtype") and not value.dtype.is_floating_point:
         raise call.refuse(
             "casts to integers", "keep the model in floating point; edgernn quantizes"

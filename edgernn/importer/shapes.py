@@ -58,6 +58,11 @@ def _last(tracer: Tracer, call: Call, flow: Flow) -> dict[str, Any]:
     return {"moment": "last", "values": values}
 
 
+def pick_last(tracer: Tracer, call: Call, flow: Flow) -> Flow:
+    """A flow whose axis of time is gone, at its last step."""
+    return flow.view(flow.dims, **_last(tracer, call, flow))
+
+
 def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) -> Flow:
     """The flow in another shape; refused unless it merges, splits or adds whole axes."""
     total = 1

@@ -14,9 +14,29 @@ import numpy as np
 
 from edgernn.cells import CELLS
 from edgernn.graph import FloatArray, Node
-from edgernn.importer import arithmetic, recurrent, rules, shapes  # noqa: F401  (they register rules)
+from edgernn.importer import (  # noqa: F401  (they register rules)
+    arithmetic,
+    batch_norm,
+    convolution,
+    embedding,
+    heads,
+    normalization,
+    pooling,
+    recurrent,
+    rules,
+    shapes,
+)
 from edgernn.importer.constants import fold, is_foldable
-from edgernn.importer.refusals import CONTEXTS, LAYERS, OTHERWISE, REFUSALS, SINGLE_CELLS, TOKENS
+from edgernn.importer.convolution import TAKE_OVERHANG, TAKE_PADDED
+from edgernn.importer.refusals import (
+    CONTEXTS,
+    LAYERS,
+    OTHERWISE,
+    PADDED,
+    REFUSALS,
+    SINGLE_CELLS,
+    TOKENS,
+)
 from edgernn.importer.registry import RULES, Call, find, layer_of, sentence
 from edgernn.importer.symbols import concrete_shape, symbol_values
 from edgernn.importer.values import Axis, Const, Dim, Flow, Names, sanitize
@@ -37,7 +57,10 @@ _IGNORED: Final = frozenset(
         "_functional_assert_async",
     ]
 )
-_TAKE_INTEGERS: Final = shapes.SIZE_OPERATORS | {"recurrent", "padding_mask"}
+_TAKE_INTEGERS: Final = shapes.SIZE_OPERATORS.union(
+    ["recurrent", "padding_mask", "embedding", "to", "_to_copy", "contiguous", "clone", "detach"],
+    ["alias", "select", "slice", "squeeze", "unsqueeze", "transpose", "permute"],
+)
 
 
 @dataclass
@@ -97,10 +120,13 @@ class Tracer:
         wanted: str,
         arrays: Mapping[str, FloatArray] | None = None,
         begin: int = 0,
+        numbers: Mapping[str, float] | None = None,
     ) -> str:
         """Append a layer without state; returns the name of its value."""
         name = self.names.value(sanitize(wanted))
-        self.nodes.append(Node(kind, tuple(inputs), (name,), arrays or {}, begin=begin))
+        self.nodes.append(
+            Node(kind, tuple(inputs), (name,), arrays or {}, begin=begin, numbers=numbers or {})
+        )
         return name
 
     def emit_slice(self, x: str, wanted: str, begin: int, size: int) -> str:
@@ -138,8 +164,9 @@ class Tracer:
         for node in order:
             if node.kind in CELLS:
                 sizes.update((c.value, len(c.initial)) for c in node.carried)
-                sizes.update((n, len(node.arrays["weight"])) for n in node.outputs
-                             if n not in sizes)  # fmt: skip
+                own = node.arrays.get("weight")
+                size = sizes[node.inputs[0]] if own is None else len(own)
+                sizes.update((n, size) for n in node.outputs if n not in sizes)
                 continue
             if node.kind == "linear":
                 size = len(node.arrays["weight"])
@@ -147,14 +174,18 @@ class Tracer:
                 size = sum(sizes[name] for name in node.inputs)
             elif node.kind == "slice":
                 size = self.slices[node.name]
+            elif node.kind == "embedding":
+                size = node.arrays["table"].shape[1]
             else:
                 size = sizes[node.inputs[0]]
             sizes.update(dict.fromkeys(node.outputs, size))
         return sizes
 
     def _refuse_cells(self) -> None:
-        """A loop over single cells is told as such, not by the step it takes out of the input."""
+        """A loop over single cells is told as such, not by the step it takes out of the input; so
+        is training mode, not by what it counts."""
         for node in self.program.graph.nodes:
+            batch_norm.refuse_training(node)
             refusal = SINGLE_CELLS.get(str(node.target).removeprefix("aten.").partition(".")[0])
             if refusal is not None:
                 raise UnsupportedError(
@@ -231,6 +262,11 @@ class Tracer:
             refusal = refusal or OTHERWISE
         elif any(flow.integer for flow in flows) and packet not in _TAKE_INTEGERS:
             refusal = TOKENS
+        elif any(
+            flow.padding and packet not in (TAKE_PADDED if flow.padding.before else TAKE_OVERHANG)
+            for flow in flows
+        ):
+            refusal = PADDED
         if refusal is not None:
             raise call.refuse(refusal.reason, refusal.way_out, refusal.layer)
         try:

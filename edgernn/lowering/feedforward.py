@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edgernn.graph import Graph, Node
-from edgernn.lowering import arithmetic
+from edgernn.lowering import arithmetic, embedding, heads, layer_norm
 from edgernn.lowering.builder import Builder, covering_scale
 from edgernn.lowering.scales import free_scale
 from edgernn.ranges import Ranges
@@ -76,5 +76,10 @@ LAYERS: Final[dict[str, Callable[[Builder, Graph, Node, list[str], Ranges], str]
     "add": add,
     "concat": concat,
     "slice": slice_,
+    "layer_norm": layer_norm.layer_norm,
+    "log_softmax": heads.log_softmax,
+    "softmax": heads.softmax,
+    "softplus": heads.softplus,
     **arithmetic.LAYERS,
+    **embedding.LAYERS,
 }

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from edgernn.cells import CELLS
-from edgernn.graph import Graph, Node
+from edgernn.graph import Feedback, Graph, Node
 from edgernn.lowering import feedforward
 from edgernn.lowering.builder import Builder
-from edgernn.lowering.scales import input_scale
+from edgernn.lowering.scales import free_scale, input_scale
 from edgernn.ranges import Ranges
 from edgernn.rounding import Rounding
 from edgernn.runtime.errors import FileFormatError, UnsupportedError
-from edgernn.runtime.program import Program
+from edgernn.runtime.program import Operator, Program, Scale
 from edgernn.runtime.validate import validate
 
 
@@ -23,11 +25,34 @@ def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[st
     tensors: dict[str, str] = {}
     for name in graph.inputs:
         scale = input_scale(graph, name, ranges)
+        for f in graph.feedback:
+            # What is fed back must fit too.
+            while f.input == name and float(scale) < float(free_scale(graph, f.output, ranges)):
+                scale = Scale(scale.mantissa, scale.exponent + 1)
         tensors[name] = builder.tensor(name, graph.sizes[name], scale)
+    for f in graph.feedback:
+        tensors[f.input] = builder.tensor(
+            f"{f.input}_or_last", graph.sizes[f.input], builder.scale(f.input)
+        )
     for node in graph.nodes:
         lower_node(builder, graph, node, tensors, ranges)
+    for f in graph.feedback:
+        _close(builder, f, tensors)
     outputs = {output.name: tensors[output.value] for output in graph.outputs}
-    return checked(builder.program(tuple(tensors[n] for n in graph.inputs), outputs, metadata))
+    return checked(builder.program(graph.inputs, outputs, metadata))
+
+
+def _close(builder: Builder, feedback: Feedback, tensors: dict[str, str]) -> None:
+    """What the step reads is chosen in front of everything else, now that its scale is known."""
+    last, chosen = tensors[feedback.output], tensors[feedback.input]
+    behind = len(builder.operators)
+    zeros = np.zeros(builder.size(last), np.float32)
+    state = builder.state(feedback.state, len(zeros), builder.scale(last), zeros)
+    builder.mask = ""
+    builder.carry(feedback.state, last)
+    read = builder.rescale(f"{feedback.state}_read", state, builder.scale(chosen))
+    builder.operators.append(Operator("select", (feedback.given, feedback.input, read), (chosen,)))
+    builder.operators[:] = builder.operators[behind:] + builder.operators[:behind]
 
 
 def lower_node(

@@ -35,7 +35,12 @@ def program() -> Program:
 
 def rows(program: Program, engine: CEngine) -> tuple[int, int]:
     """Values compared and differing, over a thousand closed-loop steps."""
-    result = verify(program, [(engine, None)], random_streams([program.tensors[n] for n in program.inputs], 1000, 3), {})
+    result = verify(
+        program,
+        [(engine, None)],
+        random_streams([program.tensors[n] for n in program.inputs], 1000, 3),
+        {},
+    )
     return result.rows[1].compared, result.rows[1].differing
 
 

@@ -36,7 +36,7 @@ class Model(nn.Module):
 
 CASES: dict[str, Forward] = {
     "tanh of a GRU": lambda m, x: torch.tanh(m.gru(x)[0]),
-    "sigmoid of a GRU": lambda m, x: torch.sigmoid(m.gru(x)[0]),
+    "sigmoid of a GRU": lambda m, x: m.wide(torch.sigmoid(m.gru(x)[0])),
     "tanh twice": lambda m, x: torch.tanh(torch.tanh(m.gru(x)[0])),
     "tanh of a ReLU RNN": lambda m, x: torch.tanh(m.relu(x)[0]),
     "tanh of the input": lambda m, x: m.gru(torch.tanh(x))[0],

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import edgernn
-from benchmarks.family import arrays_of, calibration_of, run_int8, task_of, train
+from benchmarks.family import arrays_of, run_int8, train
+from benchmarks.family_tasks import calibration_of, task_of
 from benchmarks.models import ROWS
 from edgernn.engines.native_window import CWindowEngine
 from edgernn.engines.onnx import FloatOnnx
@@ -48,7 +49,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     with warnings.catch_warnings():
         # Of torch: of its flat weights, and of what oneDNN does not have.
         warnings.simplefilter("ignore", UserWarning)
-        model = train(row.build(), task, epochs=6)
+        model = train(row.build(task.sizes), task, epochs=6)
         with torch.no_grad():
             floats = model(*task.test).numpy()
         example = tuple(v[:3] for v in task.train)

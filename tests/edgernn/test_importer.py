@@ -136,7 +136,7 @@ IDIOMS: dict[str, tuple[Callable[..., Any], bool]] = {
     "states returned": (lambda m, x: two_outputs(m, x), False),
     "dict": (lambda m, x: {"logits": m.fc(m.g(x)[0])}, False),
     "activations": (
-        lambda m, x: torch.sigmoid(torch.tanh(torch.relu(m.fc(m.g(x)[0])))), False,
+        lambda m, x: torch.tanh(torch.sigmoid(torch.relu(m.fc(m.g(x)[0])))), False,
     ),
     "in place": (lambda m, x: m.fc(m.g(x)[0].relu_()).sigmoid_().tanh_(), False),
     "dropout, casts": (

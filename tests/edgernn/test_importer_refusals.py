@@ -162,7 +162,7 @@ def test_the_sentence_names_node_operator_and_way_out(
         assert word in text
     if "aten." in text:
         assert re.search(r"node \w+ \(aten\.\w+\.\w+", text)
-        assert "edgernn takes GRU, LSTM" in text
+        assert "edgernn takes recurrent layers" in text
         assert re.match(r"\S+test_importer\w*\.py:\d+: ", text), text
 
 
