@@ -1,0 +1,1 @@
+"""The commands of `edgernn`, one module each; `edgernn.cli` puts them together."""

@@ -1,0 +1,216 @@
+"""`edgernn export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgernn.commands.shared import FILE, FOLDER, print_rows
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--int8", is_flag=True, help="Quantize; without it only the float reference is written."
+)
+@click.option(
+    "--calib", metavar="FILE[:KEY]", help="Calibration data, .npz or .npy; needed by --int8."
+)
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("build"),
+    show_default=True,
+    help="Folder to write.",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    help="State dict (.safetensors, or .pt without code) for package.module:factory.",
+)
+@click.option(
+    "--example",
+    metavar="FILE[:KEY]",
+    help="Example input for package.module:factory; default: the calibration data.",
+)
+@click.option(
+    "--to",
+    "formats",
+    default="numpy,tflite,onnx",
+    show_default=True,
+    help="Formats, comma-separated: numpy (always), tflite, onnx, c.",
+)
+@click.option("--name", help="Name of the model in C, prefix of its symbols; default: the file's.")
+@click.option(
+    "--calibration",
+    type=click.Choice(["minmax", "percentile", "mse"]),
+    default="minmax",
+    show_default=True,
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "search", "compensated"]),
+    default="compensated",
+    show_default=True,
+    help="How weights are rounded.",
+)
+@click.option(
+    "--heads",
+    type=click.Choice(["logits", "integer"]),
+    default="logits",
+    show_default=True,
+    help="A softmax, sigmoid or softplus at the model's end: left to the application, or a part.",
+)
+@click.option(
+    "--feedback",
+    metavar="OUTPUT:INPUT",
+    multiple=True,
+    help="The next step reads the output as input wherever the added input `given` is 0.",
+)
+@click.option("--float-io", is_flag=True, help="float32 inputs and outputs in .tflite and .onnx.")
+@click.option(
+    "--tflite-op",
+    type=click.Choice(["conv_2d", "fully_connected"]),
+    default="conv_2d",
+    show_default=True,
+)
+@click.option(
+    "--window",
+    type=click.IntRange(1, 65536),
+    help="Steps of the .tflite's windows, for models that read backwards; default: those of the "
+    "longest calibration sequence.",
+)
+@click.option(
+    "--verify-steps",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps of the check that the files must pass.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the random streams in that check."
+)
+def export(
+    model: str,
+    int8: bool,
+    calib: str | None,
+    out: Path,
+    weights: Path | None,
+    example: str | None,
+    formats: str,
+    name: str | None,
+    calibration: Any,
+    rounding: str,
+    feedback: tuple[str, ...],
+    heads: Any,
+    float_io: bool,
+    tflite_op: str,
+    window: int | None,
+    verify_steps: int,
+    seed: int,
+) -> None:
+    """Export MODEL: a .pt2 file of torch.export, or package.module:factory."""
+    from edgernn.console import progress_bar, table
+    from edgernn.exporting import FORMATS, export_float
+    from edgernn.exporting import export as export_program
+    from edgernn.quantization import quantize_graph
+    from edgernn.runtime.errors import InputError
+
+    wanted = [f for f in formats.replace(" ", "").split(",") if f]
+    unknown = sorted(set(wanted) - set(FORMATS))
+    if unknown or not wanted:
+        raise InputError(f"--to takes {', '.join(FORMATS)}, not {formats!r}")
+    if int8 and calib is None:
+        raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
+    graph = _fed_back(_import(model, weights, example or calib, heads), feedback)
+    if not int8:
+        report = export_float(graph, out)
+    else:
+        from edgernn.arrays import load_calibration
+
+        data = load_calibration(str(calib), graph)
+        with progress_bar("calibrating") as progress:
+            program = quantize_graph(graph, data, calibration, rounding, progress)
+        with progress_bar("verifying") as progress:
+            report = export_program(
+                program,
+                out,
+                wanted,
+                float_io=float_io,
+                tflite_op=tflite_op,
+                name=_c_name(model) if name is None else name,
+                window=window,
+                verify_steps=verify_steps,
+                seed=seed,
+                progress=progress,
+            )
+    click.echo(table(["file", "bytes"], _file_rows(report["files"])))
+    for output, head in report["heads"].items():
+        way = "" if head == "log_softmax" else "; --heads integer makes it a part of the program"
+        click.echo(f"{output} is what the model's {head} reads, which was left out{way}")
+    if "c" in report:
+        _print_footprint(report["c"]["targets"])
+        if "steps" in report["c"]:
+            click.echo(f"RAM includes the work buffer of a window of {report['c']['steps']} steps")
+    if int8:
+        print_rows(report["verification"]["rows"])
+        click.echo(f"{verify_steps} steps verified; `edgernn verify {out}` runs more")
+
+
+def _fed_back(graph: Any, pairs: tuple[str, ...]) -> Any:
+    from edgernn.feedback import feed_back
+    from edgernn.runtime.errors import InputError
+
+    for pair in pairs:
+        output, colon, fed = pair.partition(":")
+        if not colon:
+            raise InputError(f"--feedback takes OUTPUT:INPUT, such as y:x, not {pair!r}")
+        graph = feed_back(graph, output, fed)
+    return graph
+
+
+def _file_rows(files: dict[str, int]) -> list[tuple[str, int]]:
+    """One row a file, but one for a folder."""
+    rows: dict[str, list[int]] = {}
+    for name, size in files.items():
+        folder, slash, _ = name.partition("/")
+        rows.setdefault(f"{folder}/" if slash else name, []).append(size)
+    return [(n if len(v) == 1 else f"{n} ({len(v)} files)", sum(v)) for n, v in rows.items()]
+
+
+def _print_footprint(targets: dict[str, dict[str, Any]]) -> None:
+    from edgernn.console import table
+
+    header = ["target", "flash bytes", "RAM bytes", "instructions per step", "note"]
+    columns = ("flash_bytes", "ram_bytes", "instructions_per_step")
+    rows = [
+        [t["core"], *(t[c] for c in columns), "" if t["measured_loops"] else "loops not measured"]
+        for t in targets.values()
+    ]
+    click.echo(table(header, rows))
+
+
+def _c_name(model: str) -> str:
+    """The C name of a model: from its file, or from the factory that makes it."""
+    from edgernn.exporters.c.identifiers import model_name_of
+
+    factory = model.rpartition(":")[2] if not Path(model).exists() else ""
+    return model_name_of(factory or Path(model).stem)
+
+
+def _import(model: str, weights: Path | None, example: str | None, heads: Any) -> Any:
+    from edgernn.importer import import_model, load_factory, load_pt2
+    from edgernn.runtime.errors import InputError
+
+    if ":" in model and not Path(model).exists():
+        module = load_factory(model, weights)
+        if example is None:
+            raise InputError(f"{model} needs an example input: --example x.npy, or --calib")
+        from edgernn.arrays import load_example
+
+        return import_model(module, load_example(example), heads)
+    if weights is not None:
+        raise InputError("--weights goes with package.module:factory; a .pt2 file has its own")
+    return import_model(load_pt2(model), heads=heads)
