@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ WHOLE = Scale(1, 0)
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Inputs of consecutive steps from the initial state: input name -> (T, F) int16."""
+    """Inputs of consecutive steps: input name -> (T, F) int16.
+
+    states: name -> (size,) int16, where they start; those not given, at their initial value.
+    """
 
     name: str
     inputs: Mapping[str, Int16Array]
+    states: Mapping[str, Int16Array] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -80,7 +84,18 @@ def data_streams(
 def verification_streams(
     program: Program, sample: list[dict[str, NDArray[np.float32]]], steps: int, seed: int
 ) -> list[Stream]:
-    """Streams of `steps` steps in all: up to half of them of the sample, the others random."""
+    """Streams of `steps` steps in all: up to half of them of the sample, the others random.
+
+    The last one starts from a random state: some memories never leave their initial one.
+    """
     streams = data_streams(program, sample, steps // 2)
     inputs = [program.tensors[name] for name in program.inputs]
-    return streams + random_streams(inputs, steps - sum(s.steps for s in streams), seed)
+    streams += random_streams(inputs, steps - sum(s.steps for s in streams), seed)
+    if len(streams) < 2 or not program.states:
+        return streams
+    rng = np.random.default_rng(seed)
+    states = {
+        s.name: rng.integers(-32768, 32768, len(s.initial)).astype(np.int16) for s in program.states
+    }
+    name = f"{streams[-1].name}, from a random state"
+    return [*streams[:-1], replace(streams[-1], name=name, states=states)]

@@ -46,12 +46,16 @@ class Row:
 
 @dataclass
 class Verification:
-    """What a verification found; `ok` if at least the engines compared agree in every bit."""
+    """What a verification found; `ok` if at least the engines compared agree in every bit.
+
+    how: what the steps were, in words.
+    """
 
     steps: int
     rows: list[Row] = field(default_factory=list)
     distance: Distance | None = None
     distance_note: str = ""
+    how: str = "closed loop, from the initial state and from a random one"
 
     @property
     def ok(self) -> bool:
@@ -121,6 +125,7 @@ def _reference(
 ) -> tuple[dict[str, Int16Array], dict[str, Int16Array]]:
     """Outputs and states after every step, (T, size) each, by name."""
     runtime.reset()
+    runtime.state = {**runtime.state, **stream.states}
     program = runtime.program
     outputs = {
         n: np.empty((stream.steps, program.tensors[t].size), np.int16)
@@ -147,7 +152,7 @@ def _compare(
     options: Mapping[str, Any],
     row: Row,
 ) -> None:
-    states: Values = {s.name: s.initial for s in program.states}
+    states: Values = {s.name: s.initial for s in program.states} | dict(stream.states)
     for t in range(stream.steps):
         inputs = {n: np.ascontiguousarray(v[t]) for n, v in stream.inputs.items()}
         outputs, following = engine.step(inputs, states)

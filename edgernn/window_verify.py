@@ -143,7 +143,7 @@ def verify_window(
     runtime = WindowRuntime(window)
     steps = max(sum(map(_steps, group)) for group in windows.values())
     reference = Row(f"numpy {np.__version__}", note="reference")
-    result = Verification(steps, [reference])
+    result = Verification(steps, [reference], how="in whole windows")
     total, done = steps * len(engines), 0
     for engine in engines:
         row = Row(engine.name)

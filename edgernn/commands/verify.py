@@ -52,7 +52,7 @@ def verify(
         click.echo(json.dumps(result.as_json(), indent=2))
     else:
         print_rows(result.as_json()["rows"])
-        click.echo(f"{result.steps} steps, closed loop, from the initial state")
+        click.echo(f"{result.steps} steps, {result.how}")
         if result.distance is None:
             click.echo(f"distance from float: {result.distance_note}")
         else:
