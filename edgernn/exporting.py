@@ -20,7 +20,7 @@ from edgernn.quantization import Quantized, QuantizedWindow
 from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.file import to_bytes
 from edgernn.runtime.program import Operator, Program, Tensor
-from edgernn.runtime.window import Window
+from edgernn.runtime.window import Window, window_of
 from edgernn.sample import SAMPLE, write_sample
 from edgernn.verify import require
 from edgernn.version import __version__
@@ -31,6 +31,7 @@ SHORT_VERIFY: Final = 1_000
 FILES: Final = (
     "model.safetensors",
     "model.tflite",
+    "model.window.tflite",
     "model.onnx",
     "model.sequence.onnx",
     "model.float.onnx",
@@ -59,8 +60,9 @@ def export(
     and "c".
     float_io: float32 inputs and outputs in .tflite and .onnx. tflite_op: conv_2d, or
     fully_connected. name: of the model in C, a lower-case identifier. window: steps of the windows
-    that the .tflite of a window program takes, by default those of the longest calibration
-    sequence. verify_steps: steps of the
+    that a .tflite takes before it is resized: of a window program, by default those of the longest
+    calibration sequence; of a program that streams, which then gets a model.window.tflite beside
+    its step. verify_steps: steps of the
     verification that the files must pass.
     All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
     """
@@ -83,12 +85,10 @@ def export(
         if "c" in formats:
             report["c"] = _c_window_report(program, name, options["window"])
     else:
-        if window is not None:
-            raise InputError(
-                "this program streams, one step at a time, so its files have no window; leave out "
-                "--window, or call edgernn.exporters.tflite_window with window_of(program)"
-            )
         content |= _step_content(program, formats, options)
+        if window is not None:
+            options["window"] = window
+            content |= _windowed(program, formats, options)
         report = _report(program, options)
         if "c" in formats:
             report["c"] = _c_report(program, name)
@@ -163,6 +163,21 @@ def _step_content(
         files = to_c(program, options["c_name"])
         content |= {f"{C_FOLDER}/{file}": data for file, data in files.items()}
     return content
+
+
+def _windowed(
+    program: Program, formats: Collection[str], options: dict[str, Any]
+) -> dict[str, bytes]:
+    """The whole windows of a program that streams: what the other formats have already."""
+    if "tflite" not in formats:
+        raise InputError(
+            "a window is a form of .tflite for a program that streams; add tflite to the formats "
+            "or leave out the window"
+        )
+    from edgernn.exporters.tflite_window import to_tflite_window
+
+    content = to_tflite_window(window_of(program), options["window"], product=options["tflite_op"])
+    return {"model.window.tflite": content}
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edgernn.runtime.errors import FileFormatError, MissingExtraError
 from edgernn.runtime.file import load_any
 from edgernn.runtime.library import library_path
 from edgernn.runtime.program import Program
-from edgernn.runtime.window import Window
+from edgernn.runtime.window import Window, window_of
 from edgernn.sample import SAMPLE, read_sample
 from edgernn.streams import verification_streams
 from edgernn.verify import (
@@ -105,6 +105,8 @@ def verify_folder(
     streams = verification_streams(program, sample, steps, seed)
     result = verify(program, engines, streams, options, progress)
     result.rows += skipped
+    if (windowed := folder / "model.window.tflite").is_file():
+        result.rows.append(_windows_row(windowed, program, sample, steps, seed))
     floats = folder / "model.float.onnx"
     if not sample:
         result.distance_note = f"no {SAMPLE} to measure the distance from float on"
@@ -116,6 +118,28 @@ def verify_folder(
         except MissingExtraError as error:
             result.distance_note = str(error)
     return result
+
+
+def _windows_row(
+    path: Path,
+    program: Program,
+    sample: list[dict[str, NDArray[np.float32]]],
+    steps: int,
+    seed: int,
+) -> Row:
+    """The whole windows of a program that streams, against its steps."""
+    from edgernn.window_folder import load_window_engine
+    from edgernn.window_verify import verification_windows, verify_window
+
+    window = window_of(program)
+    try:
+        engine = load_window_engine("tflite", path, window)
+    except MissingExtraError as error:
+        return Row(path.name, note=str(error))
+    given = verification_windows(window, sample, steps, seed, engine.steps)
+    row = verify_window(window, [engine], {engine.steps: given}).rows[-1]
+    row.engine = f"{row.engine}, windows"
+    return row
 
 
 def _c_engines(folder: Path, program: Program, options: Mapping[str, Any]) -> list[Engine]:

@@ -78,9 +78,10 @@ from edgernn.commands.shared import FILE, FOLDER, print_rows
 )
 @click.option(
     "--window",
+    metavar="STEPS",
     type=click.IntRange(1, 65536),
-    help="Steps of the .tflite's windows, for models that read backwards; default: those of the "
-    "longest calibration sequence.",
+    help="Also a .tflite that takes whole windows, of STEPS until resized; a model that reads "
+    "backwards has no other.",
 )
 @click.option(
     "--verify-steps",
