@@ -81,6 +81,21 @@ def build(
 
     defines: such as EDGERNN_PORTABLE. ToolError with the compiler's output if it says anything.
     """
+    image = compiled(board, models, folder, optimize, defines)
+    engine = "edgernn.o" in image.objects
+    (folder / "models.h").write_text(_harness_header(models, engine), encoding="ascii")
+    link(image, "harness", ("harness.c", "semihosting.c"), image.objects, "-DHARNESS")
+    return image
+
+
+def compiled(
+    board: Board,
+    models: Sequence[Model],
+    folder: Path,
+    optimize: str = "-O2",
+    defines: Sequence[str] = (),
+) -> Image:
+    """The same without a harness: what `link` is to link with a main program."""
     folder.mkdir(parents=True, exist_ok=True)
     sources: dict[str, bytes] = {}
     for model in models:
@@ -99,10 +114,7 @@ def build(
     execute([f"{board.toolchain.prefix}gcc", *flags, "-c", *own], folder)
     objects = tuple(f"{Path(path).stem}.o" for path in own)
     image = Image(board, tuple(models), folder, flags, objects)
-    engine = "edgernn.c" in sources
-    (folder / "models.h").write_text(_harness_header(models, engine), encoding="ascii")
     (folder / "memory.ld").write_text(memory_script(board), encoding="ascii")
-    link(image, "harness", ("harness.c", "semihosting.c"), image.objects, "-DHARNESS")
     return image
 
 

@@ -257,10 +257,10 @@ def _named(counts: Counter[str], function: Function, lanes: int) -> Counter[str]
     return Counter({f"{kind} {name}": n for kind, n in counts.items()})
 
 
-def engine_feature(model: Model) -> str:
-    """The functions of the engine that a model calls."""
+def engine_feature(*models: Model) -> str:
+    """The functions of the engine that models call, linked together."""
     names = set()
-    for action in model.schedule.actions:
+    for action in (action for model in models for action in model.schedule.actions):
         if isinstance(action, Multiply):
             wide = "" if fits_32_bits(action.matrix) else "wide"
             names.add(f"{wide}{'add' if action.add else ''}" or "plain")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,14 +28,20 @@ def to_c(program: Program, name: str = "model") -> dict[str, bytes]:
     """
     validate(program)
     model = Model(program, model_name(name))
-    engine = {path.name: path.read_bytes() for path in sorted(ENGINE.iterdir())}
-    version = _version(engine["edgernn.h"].decode())
+    engine = engine_files()
+    version = engine_version(engine)
     files = {f"{name}.h": header(model, version), f"{name}.c": source(model, version)}
-    files |= project_files(model, version, [file for file in engine if file.endswith(".c")])
+    files |= project_files(model, version, engine)
     return {file: text.encode() for file, text in files.items()} | engine
 
 
-def _version(text: str) -> str:
-    found = re.search(r'#define EDGERNN_VERSION "([^"]+)"', text)
+def engine_files() -> dict[str, bytes]:
+    """The engine, the same for every model: file name -> content."""
+    return {path.name: path.read_bytes() for path in sorted(ENGINE.iterdir())}
+
+
+def engine_version(engine: Mapping[str, bytes]) -> str:
+    """The version of edgernn that the engine is of."""
+    found = re.search(r'#define EDGERNN_VERSION "([^"]+)"', engine["edgernn.h"].decode())
     assert found is not None
     return found[1]

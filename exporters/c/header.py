@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgernn.exporters.c.layout import comment, fill
-from edgernn.exporters.c.model import Model, Port
+from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.ports import port_defines, port_helper
 from edgernn.runtime.state import state_tag, stored_size
 
 
@@ -41,17 +42,13 @@ def header(model: Model, version: str) -> str:
         ),
         name=name,
         step=prototype(model),
-        helpers="\n".join(_helper(port) for port in model.ports),
+        helpers="\n".join(port_helper(port) for port in model.ports),
     )
 
 
 def prototype(model: Model) -> str:
     """The step's declaration, without the semicolon."""
-    pointers = [
-        f"{'const ' if port.role == 'input' else ''}int16_t *{port.parameter}"
-        for port in model.ports
-    ]
-    items = [f"{model.name}_state_t *state", *pointers]
+    items = [f"{model.name}_state_t *state", *(port.pointer for port in model.ports)]
     return fill(f"edgernn_status_t {model.name}_step(", items, ")")
 
 
@@ -66,17 +63,7 @@ def _defines(model: Model) -> list[str]:
         "/* Elements of the arrays, and the worth of a 1 in them: real value = integer * scale. */",
     ]
     for port in model.ports:
-        scale = port.tensor.scale
-        lines += [
-            f"#define {port.macro}_SIZE {port.tensor.size}",
-            f"#define {port.macro}_SCALE {float(scale)!r}f /* {scale} */",
-        ]
-        tokens = model.tokens(port)
-        if tokens is not None:
-            what = "a token id" if port.tensor.size == 1 else "token ids"
-            lines.append(
-                f"/* {port.name}: {what}, 0 .. {tokens - 1}; any other counts as the nearest. */"
-            )
+        lines += port_defines(port, model.tokens(port))
     return lines
 
 
@@ -89,18 +76,6 @@ def _members(model: Model) -> list[str]:
         note += f", {used} used" if stored != used else ""
         lines.append(f"    int16_t {model.fields[state.name]}[{stored}]; /* {note} */")
     return lines
-
-
-def _helper(port: Port) -> str:
-    """The function that turns floats into this input, or this output into floats."""
-    size, scale = f"{port.macro}_SIZE", f"{port.macro}_SCALE"
-    if port.role == "input":
-        head, items = "edgernn_status_t ", ["const float *values", "int16_t *integers"]
-        call = fill("    return edgernn_quantize(", ["values", "integers", size, scale], ");")
-    else:
-        head, items = "void ", ["const int16_t *integers", "float *values"]
-        call = fill("    edgernn_dequantize(", ["integers", "values", size, scale], ");")
-    return f"{fill(f'static inline {head}{port.helper}(', items, ')')}\n{{\n{call}\n}}\n"
 
 
 _HEADER = """{banner}#ifndef {guard}

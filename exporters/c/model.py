@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from edgernn.exporters.c.identifiers import identifiers, local_names
+from edgernn.exporters.c.identifiers import local_names
+from edgernn.exporters.c.ports import Port, Value, ports_of
 from edgernn.exporters.c.schedule import Schedule, schedule
 from edgernn.runtime.file import to_bytes
-from edgernn.runtime.program import Program, Tensor
+from edgernn.runtime.program import Operator, Program
 from edgernn.runtime.state import stored_size
+from edgernn.runtime.window import Window
 
 _SETTINGS_LENGTH: Final = 600
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the step.
-
-    parameter: its name in the step. argument: the array in the examples. macro: prefix of its
-    size and scale. helper: the function that converts it from or to float.
-    """
-
-    role: str
-    name: str
-    tensor: Tensor
-    parameter: str
-    argument: str
-    macro: str
-    helper: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,34 +61,10 @@ class Model:
     @cached_property
     def ports(self) -> tuple[Port, ...]:
         """Inputs, then outputs, in the order of the step's parameters."""
-        program = self.program
-        keys = [("input", n, n) for n in program.inputs]
-        keys += [("output", n, t) for n, t in program.outputs.items()]
-        # An input and an output may have one name.
-        wanted = [f"{n}_out" if r == "output" and n in program.inputs else n for r, n, _ in keys]
-        # What the step's body says itself.
-        parameters = identifiers(wanted, ("state", "scratch", "memcpy"), f"{self.name}_")
-        ports: list[Port] = []
-        for (role, name, tensor), parameter in zip(keys, parameters, strict=True):
-            single = [r for r, _, _ in keys].count(role) == 1
-            argument = "x" if role == "input" else "y"
-            verb = "quantize" if role == "input" else "dequantize"
-            # Names may differ in their case alone.
-            macro = f"{self.name}_{role}{'' if single else f'_{name}'}".upper()
-            while any(port.macro == macro for port in ports):
-                macro += "_"
-            ports.append(
-                Port(
-                    role,
-                    name,
-                    program.tensors[tensor],
-                    parameter,
-                    argument if single else f"{argument}_{name}",
-                    macro,
-                    f"{self.name}_{verb}_{role}{'' if single else f'_{name}'}",
-                )
-            )
-        return tuple(ports)
+        tensors = self.program.tensors
+        values = [Value("input", n, tensors[n]) for n in self.program.inputs]
+        values += [Value("output", n, tensors[t]) for n, t in self.program.outputs.items()]
+        return ports_of(self.name, values, ("state", "scratch", "memcpy"))
 
     @property
     def inputs(self) -> list[Port]:
@@ -122,16 +83,21 @@ class Model:
 
     def origin(self) -> list[str]:
         """What the model was made from; no date, so that equal input gives equal bytes."""
-        kinds = [op.kind for op in self.program.operators]
-        counts = ", ".join(f"{kinds.count(k)} {k}" for k in dict.fromkeys(kinds))
-        lines = [
-            f"model sha256 {self.sha256}",
-            f"{self.program.weight_count} int8 weights in {self.program.row_count} rows",
-            f"operators: {counts}",
-        ]
-        calibration = self.program.metadata.get("calibration")
-        if isinstance(calibration, Mapping):
-            settings = ", ".join(f"{k} {v}" for k, v in calibration.items())
-            # A file may bring as much of it as it likes.
-            lines.append(f"calibration: {settings[:_SETTINGS_LENGTH]}")
-        return lines
+        return origin(self.program, self.program.operators, self.sha256)
+
+
+def origin(program: Program | Window, operators: Iterable[Operator], sha256: str) -> list[str]:
+    """The lines of a banner that say what something was made from."""
+    kinds = [op.kind for op in operators]
+    counts = ", ".join(f"{kinds.count(k)} {k}" for k in dict.fromkeys(kinds))
+    lines = [
+        f"model sha256 {sha256}",
+        f"{program.weight_count} int8 weights in {program.row_count} rows",
+        f"operators: {counts}",
+    ]
+    calibration = program.metadata.get("calibration")
+    if isinstance(calibration, Mapping):
+        settings = ", ".join(f"{k} {v}" for k, v in calibration.items())
+        # A file may bring as much of it as it likes.
+        lines.append(f"calibration: {settings[:_SETTINGS_LENGTH]}")
+    return lines

@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from edgernn.exporters.c.layout import fill
 from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.ports import Port
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-_PLACES: Final = {
+PLACES: Final = {
     "CMakeLists.txt": "CMakeLists.txt",
-    "example_main.c": "example_main.c",
     "idf_component.yml": "idf_component.yml",
     "library.properties": "library.properties",
     "module.yml": "zephyr/module.yml",
-    "stream.ino": "examples/stream/stream.ino",
 }
 """Template -> where it goes."""
+_EXAMPLES: Final = {
+    "example_main.c": "example_main.c",
+    "stream.ino": "examples/stream/stream.ino",
+}
 _SHOWN: Final = 8
 """Elements of an output that the examples print."""
 
 
-def project_files(model: Model, version: str, engine: Sequence[str]) -> dict[str, str]:
-    """Path -> text. version: of edgernn. engine: the names of the engine's C files."""
-    texts = {
-        "name": model.name,
-        "version": version,
-        "engine": "\n".join(f"  {file}" for file in engine),
+def project_files(model: Model, version: str, engine: Iterable[str]) -> dict[str, str]:
+    """Path -> text. version: of edgernn. engine: the names of the engine's files."""
+    texts = texts_of(model.name, [model.name], version, engine) | {
+        "manner": "one step at a time",
         "arrays": "\n".join(f"static int16_t {p.argument}[{p.macro}_SIZE];" for p in model.ports),
     }
     files = {}
-    for template, place in _PLACES.items():
+    for template, place in (PLACES | _EXAMPLES).items():
         sketch = place.endswith(".ino")
         # What one time step looks like, in main and in a sketch's loop.
-        body = _step(model, " " * (4 if sketch else 8), _SERIAL if sketch else _PRINTF)
-        files[place] = _filled((TEMPLATES / template).read_text(encoding="utf-8"), texts | body)
+        body = _step(model, " " * (4 if sketch else 8), SERIAL if sketch else PRINTF)
+        files[place] = filled(template, texts | body)
     return files
 
 
-_PRINTF: Final = ('printf(" %d", {});',)
-_SERIAL: Final = ('Serial.print(" ");', "Serial.print({});")
+def texts_of(
+    name: str, sources: Iterable[str], version: str, engine: Iterable[str]
+) -> dict[str, str]:
+    """What the build systems are told. sources: the model's C files, without their suffix."""
+    return {
+        "name": name,
+        "version": version,
+        "sources": " ".join(f"{source}.c" for source in sources),
+        "engine": "\n".join(f"  {file}" for file in engine if file.endswith(".c")),
+    }
+
+
+PRINTF: Final = ('printf(" %d", {});',)
+SERIAL: Final = ('Serial.print(" ");', "Serial.print({});")
+"""How a number is printed."""
 
 
 def _step(model: Model, indent: str, show: Sequence[str]) -> dict[str, str]:
@@ -56,12 +70,7 @@ def _step(model: Model, indent: str, show: Sequence[str]) -> dict[str, str]:
             "}",
         ]
     for port in model.outputs:
-        count = f"{port.macro}_SIZE" if port.tensor.size <= _SHOWN else str(_SHOWN)
-        printed += [
-            f"for (i = 0; i < {count}; ++i) {{",
-            *(f"    {line.format(f'{port.argument}[i]')}" for line in show),
-            "}",
-        ]
+        printed += shown(port, "", show)
     arguments = ["&state", *(port.argument for port in model.ports)]
     return {
         "ramp": "\n".join(indent + line for line in ramp),
@@ -72,6 +81,18 @@ def _step(model: Model, indent: str, show: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _filled(template: str, texts: Mapping[str, str]) -> str:
-    """The template with every @word@ replaced."""
-    return re.sub("@([a-z]+)@", lambda found: texts[found[1]], template)
+def shown(port: Port, row: str, show: Sequence[str]) -> list[str]:
+    """Lines that print a row of an output, or the beginning of it. row: "" or where it begins."""
+    count = f"{port.macro}_SIZE" if port.tensor.size <= _SHOWN else str(_SHOWN)
+    element = f"{port.argument}[{row}i]"
+    return [
+        f"for (i = 0; i < {count}; ++i) {{",
+        *(f"    {line.format(element)}" for line in show),
+        "}",
+    ]
+
+
+def filled(template: str, texts: Mapping[str, str]) -> str:
+    """A template with every @word@ replaced."""
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return re.sub("@([a-z]+)@", lambda found: texts[found[1]], text)

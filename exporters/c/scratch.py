@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from edgernn.exporters.c.pieces import Vector
 
@@ -27,9 +27,28 @@ class Unit:
         return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def allocate(units: Sequence[Unit]) -> tuple[dict[Unit, int], int]:
-    """Offset of each unit, and the arena's size, both in int16; largest first, lowest gap."""
-    offsets: dict[Unit, int] = {}
+class Lasting(Protocol):
+    """What needs memory for a time."""
+
+    @property
+    def size(self) -> int:
+        """Of what it takes."""
+
+    @property
+    def begin(self) -> int:
+        """The first moment that it is needed."""
+
+    @property
+    def end(self) -> int:
+        """The last one."""
+
+
+Anything = TypeVar("Anything", bound=Lasting)
+
+
+def allocate(units: Sequence[Anything]) -> tuple[dict[Anything, int], int]:
+    """Offset of each unit, and the arena's size, as the units count; largest first, lowest gap."""
+    offsets: dict[Anything, int] = {}
     for unit in sorted(units, key=lambda u: -u.size):
         busy = sorted(
             (offset, offset + other.size)

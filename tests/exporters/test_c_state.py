@@ -16,7 +16,7 @@ from tests.exporters import c_programs
 from tests.exporters.c_host import GCC, Stepper, execute, library, write, write_all
 from tests.programs import random_program, random_structure, reference_run
 
-OK, ARGUMENT, STATE, NUMBER = range(4)
+OK, ARGUMENT, STATE, NUMBER, BUFFER = range(5)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +147,12 @@ def test_null_pointers_are_refused_and_nothing_is_written(
 def test_messages_say_what_is_wrong(loaded: ctypes.CDLL) -> None:
     loaded.edgernn_message.restype = ctypes.c_char_p
     loaded.edgernn_kernels.restype = ctypes.c_char_p
-    messages = [loaded.edgernn_message(status).decode() for status in range(5)]
-    assert len(set(messages)) == 5
-    for status, word in ((ARGUMENT, "null pointer"), (STATE, "reset"), (NUMBER, "NaN")):
+    messages = [loaded.edgernn_message(status).decode() for status in range(6)]
+    assert len(set(messages)) == 6
+    words = {ARGUMENT: "null pointer", STATE: "reset", NUMBER: "NaN", BUFFER: "work buffer"}
+    for status, word in words.items():
         assert word in messages[status]
-    assert messages[4] == loaded.edgernn_message(-1).decode()
+    assert messages[5] == loaded.edgernn_message(-1).decode()
     assert loaded.edgernn_kernels() == b"portable"
 
 

@@ -7,11 +7,15 @@ const char *edgernn_message(edgernn_status_t status)
     case EDGERNN_OK:
         return "no error";
     case EDGERNN_ERROR_ARGUMENT:
-        return "a null pointer was passed; every state, input and output needs memory";
+        return "a null pointer was passed, or a window without steps; every state, input, output "
+               "and work buffer needs memory";
     case EDGERNN_ERROR_STATE:
         return "the state was not reset, or it was saved from another model; reset it first";
     case EDGERNN_ERROR_NUMBER:
         return "a float input is NaN or infinite; clean the input before the step";
+    case EDGERNN_ERROR_BUFFER:
+        return "the work buffer is too small for a window of so many steps; see BUFFER_SIZE in the "
+               "model's header";
     default:
         return "unknown status";
     }

@@ -23,9 +23,10 @@ extern "C" {
 
 typedef enum {
     EDGERNN_OK = 0,
-    EDGERNN_ERROR_ARGUMENT = 1, /* a null pointer */
+    EDGERNN_ERROR_ARGUMENT = 1, /* a null pointer, or a window without steps */
     EDGERNN_ERROR_STATE = 2,    /* not reset yet, or saved from another model */
-    EDGERNN_ERROR_NUMBER = 3    /* NaN or infinity in a float input */
+    EDGERNN_ERROR_NUMBER = 3,   /* NaN or infinity in a float input */
+    EDGERNN_ERROR_BUFFER = 4    /* too small a work buffer for the window */
 } edgernn_status_t;
 
 /* What a status means, in one sentence; the text is constant. */
