@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 import edgernn
-from benchmarks.datasets import LOADERS, FloatArray, Split, Task, load
+from benchmarks.datasets import FloatArray, Split, Task, load
 from benchmarks.training import RECIPES, Recurrent, predict, train
 from edgernn.calibrate import METHODS
 from edgernn.console import table
@@ -140,6 +140,7 @@ def evaluate(
             program = edgernn.quantize(
                 model, (example,), calibration=task.train.x, method=method, rounding=strategy
             )
+            assert isinstance(program, Program)
             numbers = compare(task, split, floats, run_int8(program, task, split))
             recipe = str(RECIPES[task.name])
             results.append(Result(task.name, recipe, seed, strategy, method, **numbers))
@@ -197,7 +198,7 @@ def _row(seeds: Sequence[Result]) -> list[object]:
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
     """Comma-separated names, each one the option knows; none given means all of them."""
     known: Sequence[str] = {
-        "only": tuple(LOADERS),
+        "only": tuple(RECIPES),
         "rounding": tuple(STRATEGIES),
         "calibration": METHODS,
     }[str(option.name)]

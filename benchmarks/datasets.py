@@ -1,6 +1,6 @@
-"""Real data for the accuracy comparison: one .npz file per data set becomes a `Task`.
+"""Real data for the comparisons: one .npz file per data set becomes a `Task`.
 
-Speech and gesture recordings are padded in the files; here a sequence ends at its last valid step.
+Recordings and sentences are padded in the files; here a sequence ends at its last valid step.
 Inputs have zero mean and unit variance over the valid steps of the training split.
 """
 
@@ -23,12 +23,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Sequences x, each (T, F) float32, and what to predict.
+    """Sequences x, each (T, F) float32, or (T,) int64 token ids, and what to predict.
 
     y: a class per sequence, int64 scalars; or per step, (T,) int64 classes or (T, O) float32.
     """
 
-    x: list[FloatArray]
+    x: list[NDArray[Any]]
     y: list[NDArray[Any]]
 
 
@@ -38,6 +38,8 @@ class Task:
 
     classes: number of classes, 0 for a regression. stream: every step is predicted, not the last
     only. unit: (O,) float64, the target's unit per unit of the model's output, for a regression.
+    tokens: number of token ids, 0 where x holds features. irregular: the features of a step are
+    three parts of equal size, values, a mask of what was observed, and the time since it was.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Task:
     classes: int = 0
     stream: bool = False
     unit: NDArray[np.float64] | None = None
+    tokens: int = 0
+    irregular: bool = False
 
     @property
     def outputs(self) -> int:
@@ -117,6 +121,40 @@ def air_beijing(a: Arrays) -> Task:
     return _normalised(_unit_targets(task))
 
 
+def intents(a: Arrays) -> Task:
+    """Questions to an assistant: which of ten domains, or none of them; words as ids."""
+    return _sentences("intents", a, "y1", len(a["level1_names"]))
+
+
+def movie_sentences(a: Arrays) -> Task:
+    """Sentences of film reviews, for or against the film; words as ids."""
+    return _sentences("movie_sentences", a, "y", len(a["class_names"]))
+
+
+def icu_irregular(a: Arrays) -> Task:
+    """Did the patient die in hospital: measurements of two days at irregular minutes, most missing.
+
+    The gap is that of GRU-D, in hours: since the step before, and on while nothing is observed.
+    """
+    raw = a["x_train"].astype(np.float64)
+    mean, spread = np.nanmean(raw, axis=(0, 1)), np.nanstd(raw, axis=(0, 1))
+
+    def sequence(x: NDArray[Any], minutes: NDArray[Any]) -> FloatArray:
+        observed = ~np.isnan(x)
+        gap = np.zeros(x.shape)
+        for t in range(1, len(x)):
+            gap[t] = (minutes[t] - minutes[t - 1]) / 60 + np.where(observed[t - 1], 0, gap[t - 1])
+        values = np.where(observed, (x.astype(np.float64) - mean) / spread, 0)
+        return np.concatenate([values, observed, gap], axis=1).astype(np.float32)
+
+    def split(part: str) -> Split:
+        rows = zip(a[f"x_{part}"], a[f"minute_{part}"], a[f"len_{part}"], strict=True)
+        x = [sequence(x[:n], minutes[:n].astype(float)) for x, minutes, n in rows]
+        return Split(x, list(a[f"y_{part}"].astype(np.int64)))
+
+    return Task("icu_irregular", split("train"), split("val"), split("test"), 2, irregular=True)
+
+
 LOADERS: Final[dict[str, Callable[[Arrays], Task]]] = {
     f.__name__: f
     for f in (
@@ -126,6 +164,9 @@ LOADERS: Final[dict[str, Callable[[Arrays], Task]]] = {
         wand_gestures,
         turbofan_fd001,
         air_beijing,
+        intents,
+        movie_sentences,
+        icu_irregular,
     )
 }
 
@@ -153,6 +194,17 @@ def _recordings(name: str, a: Arrays, factor: float = 1.0) -> Task:
 
     classes = len(a["class_names"])
     return _normalised(Task(name, split("train"), split("val"), split("test"), classes))
+
+
+def _sentences(name: str, a: Arrays, labels: str, classes: int) -> Task:
+    """Padded token ids with one class each."""
+
+    def split(part: str) -> Split:
+        x = [v[:n].astype(np.int64) for v, n in zip(a[f"x_{part}"], a[f"len_{part}"], strict=True)]
+        return Split(x, list(a[f"{labels}_{part}"].astype(np.int64)))
+
+    tokens = len(a["vocab"])
+    return Task(name, split("train"), split("val"), split("test"), classes, tokens=tokens)
 
 
 def _normalised(task: Task) -> Task:

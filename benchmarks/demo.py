@@ -40,7 +40,8 @@ class Digits(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, _ = self.gru(x)
-        return self.head(y[:, -1])
+        logits: torch.Tensor = self.head(y[:, -1])
+        return logits
 
 
 def load() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
@@ -61,10 +62,11 @@ def train(x: NDArray[np.float32], y: NDArray[np.int64]) -> Digits:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     for _ in range(EPOCHS):
-        for batch in torch.randperm(len(x)).split(64):
+        order = torch.randperm(len(x))
+        for batch in (order[i : i + 64] for i in range(0, len(x), 64)):
             loss = nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
     return model.eval()

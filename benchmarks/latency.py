@@ -43,6 +43,7 @@ def quantized_gru(
     gru = nn.GRU(features, hidden, batch_first=True)
     graph = import_model(gru, (torch.from_numpy(data[:2]),))
     program = quantize_graph(graph, data)
+    assert isinstance(program, Program)
     return graph, program, data, (data[0, 0] / float(program.tensors["x"].scale)).astype(np.int16)
 
 

@@ -59,14 +59,16 @@ def load_array(spec: str) -> NDArray[Any]:
     return next(iter(arrays.values()))
 
 
-def load_example(spec: str) -> tuple[Any, ...]:
+def load_example(spec: str, count: int = 0) -> tuple[Any, ...]:
     """The first steps of the first sequences in a file, as torch tensors, for torch.export.
 
-    Cut short, because torch.export takes long over long sequences.
+    Cut short, because torch.export takes long over long sequences. count: of the inputs that the
+    model needs; `lengths` (N,) are the last of them, if there is one more than data.
     """
     import torch
 
     arrays = load_arrays(spec)
+    lengths = arrays.pop("lengths", None) if len(arrays) > 1 else None
     names = [n for n in ("x", *(f"x{i}" for i in range(len(arrays)))) if n in arrays]
     chosen = [arrays[n] for n in names] or list(arrays.values())
     ids = [a.ndim == 2 and a.dtype.kind in "iu" for a in chosen]
@@ -77,6 +79,8 @@ def load_example(spec: str) -> tuple[Any, ...]:
         )
     dtypes = [np.int64 if i else np.float32 for i in ids]
     parts = [np.array(a[:2, :16], d) for a, d in zip(chosen, dtypes, strict=True)]
+    if lengths is not None and lengths.dtype.kind in "iu" and count == len(parts) + 1:
+        parts.append(np.clip(lengths[:2], 1, parts[0].shape[1]).astype(np.int64))
     return tuple(torch.from_numpy(part) for part in parts)
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from edgernn import activations
+from edgernn.activations import ACTIVATIONS
 from edgernn.cells.base import product, rows
 from edgernn.cells.base import sigmoid as logistic
 from edgernn.graph import FloatArray, Node
@@ -100,8 +102,11 @@ def log_softmax(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -
 
 def softplus(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
     """log(1 + exp(x))."""
-    result: FloatArray = np.maximum(x[0], np.float32(0)) + np.log1p(np.exp(-np.abs(x[0])))
-    return result
+    return activations.softplus(x[0])
+
+
+def _activation(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    return ACTIVATIONS[node.kind](x[0], **node.numbers)
 
 
 LAYERS_FLOAT: Final[dict[str, Layer]] = {
@@ -120,6 +125,7 @@ LAYERS_FLOAT: Final[dict[str, Layer]] = {
     "softmax": softmax,
     "log_softmax": log_softmax,
     "softplus": softplus,
+    **dict.fromkeys(ACTIVATIONS, _activation),
 }
 
 

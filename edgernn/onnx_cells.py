@@ -107,10 +107,10 @@ def scanned(
         names.append(body.node("Identity", [result.name]))
         body.output(names[-1], np.float32, _dimensions(result.shape))
     outside = [g.name() for _ in names]
-    directions = {
-        "scan_input_directions": [1] * len(sequences),
-        "scan_output_directions": [1] * len(wanted),
-    }
+    directions = {"scan_input_directions": [1] * len(sequences)}
+    if wanted:
+        # An attribute of no elements has no type.
+        directions["scan_output_directions"] = [1] * len(wanted)
     g.nodes(
         "Scan",
         [*initial, *(s.name for s in sequences)],

@@ -129,6 +129,10 @@ class Traced(NDArrayOperatorsMixin):
         sizes, result = reshaped(self.shape, tuple(wanted))
         return self.derived("Reshape", [self.name, _integers(self.graph, sizes)], result)
 
+    def erf(self) -> Traced:
+        """The error function, which NumPy lacks."""
+        return _elementwise("Erf", [self], np.float32)
+
     def rows_of(self, table: Any) -> Traced:
         """table[self] of a constant table (V, D), for indices that lie in it: (..., D)."""
         indices = self.astype(np.int64)

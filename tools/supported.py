@@ -52,7 +52,7 @@ def document() -> str:
 
 def _networks() -> Iterator[list[str]]:
     import edgernn
-    from benchmarks.family import task_of
+    from benchmarks.family_tasks import task_of
     from benchmarks.models import ROWS
     from edgernn.runtime import Window
 
@@ -60,7 +60,7 @@ def _networks() -> Iterator[list[str]]:
     tasks: dict[str, Any] = {}
     for row in ROWS.values():
         task = tasks.setdefault(row.reads, task_of(row.reads))
-        model = row.build()
+        model = row.build(task.sizes)
         model(*(v[:2] for v in task.train))
         arrays = [v[:8].numpy() for v in task.train if v.dim() > 1]
         program = edgernn.quantize(

@@ -209,9 +209,12 @@ def _import(model: str, weights: Path | None, example: str | None, heads: Any) -
         module = load_factory(model, weights)
         if example is None:
             raise InputError(f"{model} needs an example input: --example x.npy, or --calib")
+        from inspect import signature
+
         from edgernn.arrays import load_example
 
-        return import_model(module, load_example(example), heads)
+        needed = [p for p in signature(module.forward).parameters.values() if p.default is p.empty]
+        return import_model(module, load_example(example, len(needed)), heads)
     if weights is not None:
         raise InputError("--weights goes with package.module:factory; a .pt2 file has its own")
     return import_model(load_pt2(model), heads=heads)

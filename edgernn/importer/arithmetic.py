@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgernn.graph import FloatArray
+from edgernn.importer.activations import softsign
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import join_dims
 from edgernn.importer.values import Axis, Const, Dim, Flow, dim_size
@@ -29,6 +30,10 @@ def mul(tracer: Tracer, call: Call) -> Flow:
 def div(tracer: Tracer, call: Call) -> Flow:
     """A value divided by a constant."""
     x, divisor = call["self"], call["other"]
+    if isinstance(x, Flow) and isinstance(divisor, Flow):
+        quotient = softsign(tracer, call, x, divisor)
+        if quotient is not None:
+            return quotient
     if not isinstance(x, Flow) or isinstance(divisor, Flow) or call.args.get("rounding_mode"):
         raise call.refuse(
             "divides by a value that the model computes",

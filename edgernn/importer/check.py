@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -157,8 +158,12 @@ def _steps(array: FloatArray, flow: Flow) -> FloatArray:
     split = array.reshape([axis.size for axis in axes])
     roles = [axis.role for axis in axes]
     wanted = ("layer", "batch", "time", "feature")
-    order = [roles.index(role) for role in wanted if role in roles]
-    shape = [axes[roles.index(role)].size if role in roles else 1 for role in wanted]
+    # Of layers there may be several axes.
+    order = [i for role in wanted for i, own in enumerate(roles) if own == role]
+    shape = [
+        prod(axis.size for axis in axes if axis.role == role) if role in roles else 1
+        for role in wanted
+    ]
     steps: FloatArray = split.transpose(order).reshape(shape)
     if flow.padding is not None:
         begin = flow.padding.before

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgernn.cells.taps import LOWEST
 from edgernn.graph import Carried, FloatArray, Node
+from edgernn.importer.activations import OPERATORS as ACTIVATIONS
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import CAUSAL
 from edgernn.importer.values import Axis, Flow, Padding, dim_size, sanitize
@@ -51,7 +52,7 @@ _EACH_STEP: Final = [
     "_native_batch_norm_legit_no_training",
 ]
 TAKE_OVERHANG: Final = TAKE_PADDED.union(
-    _EACH_STEP, ["relu_", "tanh_", "sigmoid_"], ["slice", "narrow"]
+    _EACH_STEP, ["relu_", "tanh_", "sigmoid_"], ACTIVATIONS, ["slice", "narrow"]
 )
 """Operators that a value with steps behind the last true one may meet."""
 _POOLS: Final = {"max_pool1d": "CausalMaxPool1d", "avg_pool1d": "CausalAvgPool1d"}

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from edgernn.graph import Graph, Node, Output
 from edgernn.importer.heads import Heads, without_heads
+from edgernn.importer.parts import without_joints
+from edgernn.importer.shapes import refuse_first_step
 from edgernn.importer.trace import Tracer
 from edgernn.importer.values import Flow
 from edgernn.runtime.errors import UnsupportedError
@@ -18,7 +20,11 @@ def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, st
     heads: `logits` leaves what an output ends with, such as softmax, out and records it.
     """
     outputs, states = _outputs(tracer)
-    live, nodes = _live_nodes(tracer, outputs, states)
+    widths = {name: _width(flow) for name, (_, flow) in tracer.inputs.items()}
+    sizes = tracer.sizes(tracer.nodes, widths)
+    made, same = without_joints(tracer.nodes, sizes, tracer.first_steps)
+    outputs, states = ([_renamed(flow, same) for flow in flows] for flows in (outputs, states))
+    live, nodes = _live_nodes(made, outputs, states)
     if not any(node.carried for node in nodes):
         raise UnsupportedError(
             "the model has no recurrent layer that its outputs depend on; edgernn takes models "
@@ -28,7 +34,7 @@ def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, st
     inputs = _inputs(tracer, live, {node.mask for node in nodes})
     renamed = _input_names(inputs, {node.mask for node in nodes})
     if not any(node.reverse for node in nodes):
-        nodes = _without_picks(nodes, renamed)
+        nodes = _without_picks(tracer, nodes, renamed)
     elif tracer.state_inputs:
         raise UnsupportedError(
             "the model starts from a state that is an input and reads its window backwards; start "
@@ -48,6 +54,7 @@ def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, st
         nodes, values, left_out = without_heads(tracer, nodes, values)
     widths = {renamed[name]: _width(flow) for name, flow in inputs.items()}
     sizes = tracer.sizes(nodes, widths)
+    renamed |= {name: renamed.get(value, value) for name, value in same.items()}
     graph = Graph(
         sizes,
         tuple(renamed[name] for name in inputs),
@@ -61,6 +68,10 @@ def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, st
     return graph, renamed
 
 
+def _renamed(flow: Flow, same: dict[str, str]) -> Flow:
+    return flow.view(flow.dims, values=tuple(same.get(name, name) for name in flow.values))
+
+
 def _input_names(inputs: Iterable[str], masks: set[str]) -> dict[str, str]:
     """Names in the graph -> x, or x0 and x1; mask, for one that only masks."""
     data = [name for name in inputs if name not in masks]
@@ -70,10 +81,12 @@ def _input_names(inputs: Iterable[str], masks: set[str]) -> dict[str, str]:
     return {old: names[old] for old in inputs}
 
 
-def _without_picks(nodes: list[Node], renamed: dict[str, str]) -> list[Node]:
+def _without_picks(tracer: Tracer, nodes: list[Node], renamed: dict[str, str]) -> list[Node]:
     """A stream has each step once: its last step is the one that is there."""
     kept = []
     for node in nodes:
+        if node.kind == "first":
+            raise refuse_first_step(tracer.first_steps[node.name])
         if node.kind == "last":
             renamed[node.name] = renamed.get(node.inputs[0], node.inputs[0])
         else:
@@ -117,8 +130,9 @@ def _outputs(tracer: Tracer) -> tuple[list[Flow], list[Flow]]:
 def _check_output(position: int, flow: Flow) -> None:
     if len(flow.values) > 1:
         raise UnsupportedError(
-            f"output {position} of the model holds {len(flow.values)} layers at once; return the "
-            "state of one layer, such as h[-1]"
+            f"output {position} of the model holds {len(flow.values)} layers or directions at "
+            "once; return the state of one, such as h[-1], or of both directions side by side, "
+            "torch.cat([h[-2], h[-1]], dim=1)"
         )
     features = [i for i, dim in enumerate(flow.dims) if any(axis.role == "feature" for axis in dim)]
     if any(len(flow.dims[i]) > 1 for i in features):
@@ -134,12 +148,12 @@ def _check_output(position: int, flow: Flow) -> None:
 
 
 def _live_nodes(
-    tracer: Tracer, outputs: list[Flow], states: list[Flow]
+    made: list[Node], outputs: list[Flow], states: list[Flow]
 ) -> tuple[set[str], list[Node]]:
     """Names that outputs and returned states depend on, and the nodes that compute them."""
     live = {value for flow in (*outputs, *states) for value in flow.values}
     kept = []
-    for node in reversed(tracer.nodes):
+    for node in reversed(made):
         if live.intersection(node.outputs):
             live.update(node.reads)
             kept.append(node)

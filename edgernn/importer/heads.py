@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from edgernn.graph import Node
+from edgernn.importer.arithmetic import affine
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.values import Flow
 
@@ -37,14 +38,18 @@ def log_softmax(tracer: Tracer, call: Call) -> Flow:
 
 @rule("softplus")
 def softplus(tracer: Tracer, call: Call) -> Flow:
-    """nn.Softplus with beta 1; at the end of a model it is left to the application."""
+    """nn.Softplus; at the end of a model it is left to the application, if beta is 1."""
     x: Flow = call["self"]
-    if call["beta"] != 1 or call["threshold"] < 10:
+    beta = float(call["beta"])
+    if beta == 0 or call["threshold"] < 10:
         raise call.refuse(
-            "has a beta other than 1, or a threshold below 10",
-            "use nn.Softplus(), and fold the factor into the layer before it",
+            "has beta 0, or a threshold below 10, where it jumps",
+            "use nn.Softplus(beta), with the threshold as it is",
         )
-    return x.computed(tracer.emit("softplus", (value,), call.node.name) for value in x.values)
+    if beta != 1:
+        x = affine(tracer, call, x, beta, 0.0)
+    y = x.computed(tracer.emit("softplus", (value,), call.node.name) for value in x.values)
+    return y if beta == 1 else affine(tracer, call, y, 1 / beta, 0.0)
 
 
 def _over_features(tracer: Tracer, call: Call, kind: str) -> Flow:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgernn.cells import CELLS
 from edgernn.graph import Carried, Node
+from edgernn.importer.arithmetic import affine
+from edgernn.importer.layer_axes import added, over_layers
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import pick_last
 from edgernn.importer.values import Flow, sanitize
@@ -18,7 +21,12 @@ if TYPE_CHECKING:
 
 @rule("mean.dim")
 def mean(tracer: Tracer, call: Call) -> Flow:
-    """y.mean(dim=1) over time, the mean of all steps."""
+    """y.mean(dim=1) over time, the mean of all steps; h_n.mean(0) over layers or directions."""
+    x: Flow = call["self"]
+    if over_layers(x, call["dim"] or ()):
+        count = prod(x.shape[d] for d in call["dim"])
+        total = added(tracer, call, x, call["dim"], call["keepdim"])
+        return affine(tracer, call, total, 1 / count, 0.0)
     return _pooled(tracer, call, "mean_pooling", call["dim"])
 
 

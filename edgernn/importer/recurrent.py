@@ -83,6 +83,13 @@ def recurrent(tracer: Tracer, call: Call) -> list[Flow]:
 def padding_mask(tracer: Tracer, call: Call) -> Flow:
     """lengths of padded sequences: an input of one number a step, 0 where it is padding."""
     lengths, x = call["lengths"], call["x"]
+    if not isinstance(lengths, Flow):
+        raise call.refuse(
+            "has lengths that are a constant",
+            "pass lengths, (N,) integers, as an input, or leave them out where nothing is padding",
+        )
+    if not isinstance(x, Flow):
+        raise call.refuse("masks a constant", "give the layer what depends on the input")
     (name,) = lengths.values
     if name not in tracer.inputs or len(lengths.dims) != 1 or lengths.dims[0] == ():
         raise call.refuse("computes its lengths", "pass lengths, (N,) integers, as an input")

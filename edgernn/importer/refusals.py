@@ -6,10 +6,11 @@ from typing import Final
 
 from edgernn.importer.registry import Refusal
 
-_MEANS: Final = Refusal(
+POOLED: Final = Refusal(
     "",
-    "looks at all time steps or features at once, which a streaming step cannot",
-    "take the last step, y[:, -1], or average the outputs outside the model",
+    "looks at all time steps or features at once",
+    "pool the steps with y.mean(dim=1), y.amax(dim=1) or edgernn.nn.AttentionPooling, or take the "
+    "last step, y[:, -1]; combine features with nn.Linear",
 )
 _CELL: Final = "nn.GRU, nn.LSTM or nn.RNN, the whole layer, in place of cells and a Python loop"
 _PRODUCT: Final = Refusal(
@@ -49,8 +50,16 @@ _PACKED: Final = Refusal(
 )
 _FLIP: Final = Refusal(
     "",
-    "reverses or shifts an axis, and a streaming step has only seen the past",
-    "feed the model in the order it runs, oldest step first",
+    "reverses or shifts an axis",
+    "to read a sequence backwards give the layer bidirectional=True and take the half that runs "
+    "backwards, y[..., hidden_size:]; or feed the model in the order it runs, oldest step first",
+)
+_INDEX: Final = Refusal(
+    "",
+    "picks or compares elements by what the model is given",
+    "pass lengths or a mask as an input: edgernn.nn.VariableLength and the layers of edgernn.nn "
+    "read them, h_n and y[:, -1] are those of the last true step then, and "
+    "edgernn.nn.AttentionPooling pools the true steps",
 )
 _GRADIENT: Final = Refusal(
     "torch.no_grad",
@@ -60,7 +69,7 @@ _GRADIENT: Final = Refusal(
 _ACTIVATION: Final = Refusal(
     "",
     "is an activation that is not lowered to integers",
-    "use ReLU, tanh or sigmoid and train the model again",
+    "use another, such as ReLU, GELU, SiLU or tanh, and train the model again",
 )
 _RANDOM: Final = Refusal(
     "",
@@ -71,10 +80,10 @@ _RANDOM: Final = Refusal(
 
 def _table() -> dict[str, Refusal]:
     groups: list[tuple[str, Refusal]] = [
-        ("mean.default sum amin max.default max.other min adaptive_avg_pool1d adaptive_max_pool1d "
-         "cumsum argmax argmin norm std var logsumexp prod topk sort", _MEANS),
+        ("mean.default sum.default amin max.default max.other min adaptive_avg_pool1d "
+         "adaptive_max_pool1d cumsum argmax argmin norm std var logsumexp prod topk sort", POOLED),
         ("bmm baddbmm einsum dot mv scaled_dot_product_attention outer", _PRODUCT),
-        ("pow exp log sqrt rsqrt abs square reciprocal "
+        ("log sqrt rsqrt reciprocal "
          "where maximum minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
         ("conv2d conv3d conv_transpose1d unfold im2col", _CONVOLUTION),
         ("_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
@@ -83,10 +92,9 @@ def _table() -> dict[str, Refusal]:
         ("embedding_bag one_hot embedding_renorm_", _EMBEDDING),
         ("_pack_padded_sequence _pad_packed_sequence gru.data lstm.data rnn_tanh.data "
          "rnn_relu.data", _PACKED),
-        ("flip roll rot90 gather index index_select take_along_dim", _FLIP),
-        ("gelu silu silu_ elu elu_ leaky_relu leaky_relu_ selu hardtanh hardtanh_ hardsigmoid "
-         "hardswish mish prelu relu6 celu log_sigmoid glu clamp clamp_ clamp_min "
-         "clamp_min_ softsign threshold", _ACTIVATION),
+        ("flip roll rot90", _FLIP),
+        ("gather index index_select take_along_dim arange eq ne lt le gt ge", _INDEX),
+        ("glu threshold threshold_ hardshrink softshrink", _ACTIVATION),
         ("rand randn rand_like randn_like randint normal bernoulli uniform uniform_ normal_",
          _RANDOM),
     ]  # fmt: skip

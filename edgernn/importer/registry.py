@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgernn.importer.trace import Tracer
 
 SUPPORTED: Final = (
-    "recurrent layers, convolutions over the past, Embedding, Linear, norms, ReLU, tanh, sigmoid, "
+    "recurrent layers, convolutions over the past, Embedding, Linear, norms, activations, "
     "arithmetic between features, and their concatenation and slices"
 )
 _FRAME: Final = re.compile(r'File "([^"\n]+)", line (\d+)')

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgernn.importer.arithmetic import affine
-from edgernn.importer.refusals import TOKENS
+from edgernn.importer.layer_axes import added, over_layers
+from edgernn.importer.refusals import POOLED, TOKENS
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.shapes import join_dims
 from edgernn.importer.values import Axis, Const, Flow
@@ -166,3 +167,25 @@ def cat(tracer: Tracer, call: Call) -> Flow:
         return flows[0]
     layers = zip(*(flow.values for flow in flows), strict=True)
     return flows[0].computed((tracer.emit("concat", v, call.node.name) for v in layers), dims)
+
+
+@rule("stack")
+def stack(tracer: Tracer, call: Call) -> Flow:
+    """torch.stack of layers or directions, to be added, averaged or flattened then."""
+    flows: list[Flow] = list(call["tensors"])
+    if not all(isinstance(flow, Flow) and len(flow.values) == 1 for flow in flows):
+        raise call.refuse(
+            "stacks other things than vectors of features", "join them with torch.cat(..., dim=-1)"
+        )
+    dims = list(join_dims(call, flows))
+    dims.insert(call["dim"] % (len(dims) + 1), (Axis(len(flows), "layer"),))
+    return flows[0].computed([value for flow in flows for value in flow.values], dims)
+
+
+@rule("sum.dim_IntList")
+def total(tracer: Tracer, call: Call) -> Flow:
+    """h_n.sum(0): the sum over layers or directions."""
+    x: Flow = call["self"]
+    if not over_layers(x, call["dim"] or ()):
+        raise call.refuse(POOLED.reason, POOLED.way_out)
+    return added(tracer, call, x, call["dim"], call["keepdim"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from edgernn.importer.layer_axes import divided, layer_axes, rearranged, side_by_side, taken
 from edgernn.importer.registry import Call, rule
 from edgernn.importer.values import Axis, Const, Dim, Flow, dim_size
 
@@ -12,8 +13,15 @@ if TYPE_CHECKING:
     from edgernn.importer.trace import Tracer
 
 SIZE_OPERATORS: Final = frozenset({"sym_size", "sym_numel", "zeros_like", "new_zeros"})
-_STREAM: Final = "take the last step, y[:, -1], or return every step and choose outside the model"
+_STREAM: Final = (
+    "take the last step, y[:, -1], or return every step and choose outside the model; a model that "
+    "reads what a layer with bidirectional=True has run backwards can take the first, y[:, 0], too"
+)
 CAUSAL: Final = "use edgernn.nn.CausalConv1d, which pads (kernel_size - 1) * dilation in front"
+_LAYERS: Final = (
+    "put the states of layers side by side with torch.cat([h[-2], h[-1]], dim=1), or with "
+    "h.transpose(0, 1).reshape(N, -1)"
+)
 _LAYOUT: Final = "keep (batch, time, features) apart; only merge or split batch and time"
 
 
@@ -44,23 +52,33 @@ def _drop(tracer: Tracer, call: Call, flow: Flow, axes: Sequence[Axis]) -> dict[
     changes: dict[str, Any] = {}
     for axis in axes:
         if axis.role == "time":
-            changes |= _last(tracer, call, flow)
+            changes |= _picked(tracer, call, flow)
         if axis.role == "layer":
             changes["whole"] = False
     return changes
 
 
-def _last(tracer: Tracer, call: Call, flow: Flow) -> dict[str, Any]:
-    """What changes in a flow of which only the last step is kept."""
+def _picked(tracer: Tracer, call: Call, flow: Flow, place: str = "last") -> dict[str, Any]:
+    """What changes in a flow of which only the last, or the first, step is kept."""
     if flow.moment == "last":
         return {}
-    values = tuple(tracer.emit("last", (v,), f"{call.node.name}_last") for v in flow.values)
+    values = tuple(tracer.emit(place, (v,), f"{call.node.name}_{place}") for v in flow.values)
+    if place == "first":
+        tracer.first_steps.update(dict.fromkeys(values, call))
     return {"moment": "last", "values": values}
+
+
+def refuse_first_step(call: Call) -> Exception:
+    """Of a model that streams."""
+    return call.refuse(
+        "takes the first step, and a stream has no numbered steps",
+        f"{_STREAM}; with an example of one step, use squeeze",
+    )
 
 
 def pick_last(tracer: Tracer, call: Call, flow: Flow) -> Flow:
     """A flow whose axis of time is gone, at its last step."""
-    return flow.view(flow.dims, **_last(tracer, call, flow))
+    return flow.view(flow.dims, **_picked(tracer, call, flow))
 
 
 def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) -> Flow:
@@ -83,6 +101,10 @@ def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) ->
         # An axis of size one stays where the new shape still has room for it.
         if size == 1 and queue and queue[0].size == 1 and len(queue) >= len(sizes) - i:
             group.append(queue.pop(0))
+        if not group and queue and 1 < size < queue[0].size:
+            division = divided(tracer, call, flow, queue[0], sizes[i:])
+            if division is not None:
+                flow, queue[:1] = division
         while product < size and queue:
             axis = queue.pop(0)
             product *= axis.size
@@ -91,7 +113,7 @@ def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) ->
             raise call.refuse(
                 f"reshapes {flow.shape} to {tuple(sizes)}, which mixes the numbers of different "
                 "axes",
-                _LAYOUT,
+                _LAYERS if layer_axes(flow.dims) else _LAYOUT,
             )
         if len(group) > 1:
             dropped += [axis for axis in group if axis.size == 1]
@@ -99,18 +121,7 @@ def reshape_to(tracer: Tracer, call: Call, flow: Flow, target: Sequence[int]) ->
         dims.append(tuple(group))
     dropped += queue
     result = flow.view(dims, **_drop(tracer, call, flow, dropped))
-    return _layers_as_features(tracer, call, result)
-
-
-def _layers_as_features(tracer: Tracer, call: Call, flow: Flow) -> Flow:
-    """h_n.transpose(0, 1).reshape(N, -1): the layers' states side by side are a concatenation."""
-    for i, dim in enumerate(flow.dims):
-        roles = [axis.role for axis in dim]
-        if roles == ["layer", "feature"]:
-            value = tracer.emit("concat", flow.values, call.node.name)
-            dims = [*flow.dims[:i], (Axis(dim_size(dim), "feature"),), *flow.dims[i + 1 :]]
-            return flow.computed((value,), dims)
-    return flow
+    return side_by_side(tracer, call, result)
 
 
 @rule("view", "reshape", "_unsafe_view", "view_as", "reshape_as")
@@ -184,7 +195,7 @@ def transpose(tracer: Tracer, call: Call) -> Flow:
     a, b = (value for name, value in call.args.items() if name != "self")
     dims = list(x.dims)
     dims[a], dims[b] = dims[b], dims[a]
-    return x.view(dims)
+    return rearranged(x, dims)
 
 
 @rule("permute", "movedim", "t", "numpy_T", "mT")
@@ -206,7 +217,7 @@ def permute(tracer: Tracer, call: Call) -> Flow:
         order = list(reversed(range(rank)))
         if ".mT." in call.operator:
             order = [*range(rank - 2), rank - 1, rank - 2]
-    return x.view([x.dims[d] for d in order])
+    return rearranged(x, [x.dims[d] for d in order])
 
 
 def _run(tracer: Tracer, call: Call, x: Flow, dim: int, begin: int, size: int) -> Flow:
@@ -229,12 +240,12 @@ def _run(tracer: Tracer, call: Call, x: Flow, dim: int, begin: int, size: int) -
         # A slice is a view of its operand, so in-place operators see both.
         return x.view(dims, values=tuple(values), whole=False)
     if role == "layer":
-        dims[dim] = (Axis(size, "layer"),)
-        return x.view(dims, values=x.values[begin : begin + size], whole=False)
-    if role in ("time", "unknown") and size == 1 and begin == total - 1:
+        return taken(call, x, dim, begin, size)
+    last = role in ("time", "unknown") and begin == total - 1
+    if size == 1 and (last or (role == "time" and begin == 0)):
         axes[0].bind("time")
         dims[dim] = ()
-        return x.view(dims, **_last(tracer, call, x))
+        return x.view(dims, **_picked(tracer, call, x, "last" if last else "first"))
     if role in ("time", "unknown"):
         raise call.refuse(
             f"takes steps {begin} to {begin + size - 1} of {total}, and a stream has no numbered "
@@ -259,16 +270,15 @@ def without_overhang(call: Call, x: Flow, dim: int, begin: int, size: int) -> Fl
 
 @rule("select")
 def select(tracer: Tracer, call: Call) -> Flow:
-    """y[:, -1] (the last step), h_n[-1] (a layer), y[..., 0] (a feature)."""
+    """y[:, -1] (the last step), h_n[-1] (a layer), y[..., 0] (a feature); y[:, 0] (the first step)
+    of a model with bidirectional layers."""
     x: Flow = call["self"]
     dim, index = call["dim"] % len(x.dims), call["index"]
     total = x.shape[dim]
     axes = x.dims[dim]
     role = axes[0].role if len(axes) == 1 else None
     if role == "time" and total == 1 and index == 0:
-        raise call.refuse(
-            "takes the first step", f"{_STREAM}; with an example of one step, use squeeze"
-        )
+        return x.view([*x.dims[:dim], *x.dims[dim + 1 :]], **_picked(tracer, call, x, "first"))
     begin = index % total if -total <= index < total else -1
     part = _run(tracer, call, x, dim, begin, 1)
     dropped = part.dims[dim]
@@ -283,7 +293,7 @@ def slice_(tracer: Tracer, call: Call) -> Flow:
     dim = call["dim"] % len(x.dims)
     if x.shape[dim] == 1 and call["start"] == -1 and [a.role for a in x.dims[dim]] == ["time"]:
         # With an example of one step, [:, -1:] changes nothing and still means the last.
-        return x.view([*x.dims[:dim], (), *x.dims[dim + 1 :]], **_last(tracer, call, x))
+        return x.view([*x.dims[:dim], (), *x.dims[dim + 1 :]], **_picked(tracer, call, x))
     begin, end, _ = slice(call["start"], call["end"]).indices(x.shape[dim])
     if call["step"] != 1:
         raise call.refuse("skips elements", "take a contiguous run of features, or every step")

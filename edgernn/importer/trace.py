@@ -15,6 +15,7 @@ import numpy as np
 from edgernn.cells import CELLS
 from edgernn.graph import FloatArray, Node
 from edgernn.importer import (  # noqa: F401  (they register rules)
+    activations,
     arithmetic,
     batch_norm,
     convolution,
@@ -87,6 +88,8 @@ class Tracer:
     # Placeholder of integers -> the least, and one more than the largest, that it may hold.
     limits: dict[FxNode, tuple[int, int]] = field(default_factory=dict)
     placeholders: dict[FxNode, Flow] = field(default_factory=dict)
+    # Values that are the first step of others, which only a model that reads backwards may take.
+    first_steps: dict[str, Call] = field(default_factory=dict)
 
     def run(self) -> None:
         """Read every node; UnsupportedError at the first that cannot be taken."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edgernn.graph import Graph, Node
-from edgernn.lowering import arithmetic, embedding, heads, layer_norm
+from edgernn.lowering import activations, arithmetic, embedding, heads, layer_norm
 from edgernn.lowering.builder import Builder, covering_scale
 from edgernn.lowering.scales import free_scale
 from edgernn.ranges import Ranges
@@ -80,6 +80,7 @@ LAYERS: Final[dict[str, Callable[[Builder, Graph, Node, list[str], Ranges], str]
     "log_softmax": heads.log_softmax,
     "softmax": heads.softmax,
     "softplus": heads.softplus,
+    **activations.LAYERS,
     **arithmetic.LAYERS,
     **embedding.LAYERS,
 }

@@ -11,7 +11,7 @@ from edgernn.ranges import Ranges
 from edgernn.runtime.program import Scale
 
 _READ_BY_TABLE: Final = ("tanh", "sigmoid")
-_KEEP_SCALE: Final = ("relu", "slice", "last", "first")
+_KEEP_SCALE: Final = ("relu", "clamp", "slice", "last", "first")
 HEADROOM: Final = 2.0
 """What is met in use reaches further than calibration data; int16 has the bit to spare."""
 

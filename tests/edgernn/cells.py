@@ -32,8 +32,6 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "LSTM with projection": lambda f, h, **o: nn.LSTM(f, h, proj_size=max(h // 2, 1), **o),
     "GRUResetBefore": edge.GRUResetBefore,
     "LSTMPeephole": edge.LSTMPeephole,
-    "LayerNormLSTM": edge.LayerNormLSTM,
-    "LayerNormGRU": edge.LayerNormGRU,
     "MGU": edge.MGU,
     "FastGRNN": edge.FastGRNN,
     "FastGRNN, low rank": lambda f, h, **o: edge.FastGRNN(f, h, w_rank=2, u_rank=3, **o),

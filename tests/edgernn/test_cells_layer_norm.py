@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import edgernn  # noqa: E402
+from edgernn.engines.onnx import FloatOnnx  # noqa: E402
+from edgernn.float_onnx import float_onnx  # noqa: E402
+from edgernn.importer import import_model  # noqa: E402
 from edgernn.nn import LayerNormGRU, LayerNormLSTM  # noqa: E402
+from edgernn.quantization import QuantizedWindow  # noqa: E402
+from edgernn.runtime.window_runtime import WindowRuntime  # noqa: E402
 from tests.edgernn.cells import (  # noqa: E402
     Layer,
     assert_same_everywhere,
@@ -117,6 +123,38 @@ def test_a_trained_model_keeps_its_predictions(kind: Any) -> None:
     with torch.no_grad():
         agree = (ours.argmax(-1) == model(x).argmax(-1).numpy()).mean()
     assert agree > 0.98
+
+
+@BOTH
+def test_the_float_onnx_gives_torchs_numbers(kind: Any, tmp_path: Path) -> None:
+    layer, x = layer_of(kind, num_layers=2, eps=0.1), sequences((N, T, F))
+    graph = import_model(Layer(layer), (torch.from_numpy(x),))
+    (tmp_path / "m.onnx").write_bytes(float_onnx(graph))
+    states = {s.name: np.repeat(s.initial[None], N, axis=0) for s in graph.states}
+    got = FloatOnnx(tmp_path / "m.onnx").run({"x": x}, states)["y"]
+    with torch.no_grad():
+        expected = layer(torch.from_numpy(x))[0].numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+@BOTH
+def test_both_directions_make_a_window(kind: Any) -> None:
+    layer, x = layer_of(kind, bidirectional=True, eps=0.1), sequences((12, 20, F))
+    window = edgernn.quantize(Layer(layer), (torch.from_numpy(x[:2]),), calibration=x)
+    assert isinstance(window, QuantizedWindow)
+    with torch.no_grad():
+        expected = layer(torch.from_numpy(x))[0].numpy()
+    got = WindowRuntime(window).run(x)
+    assert np.sqrt(np.mean((got - expected) ** 2)) < 0.03
+
+
+@BOTH
+def test_5000_steps_are_the_same_on_every_engine(kind: Any) -> None:
+    x = sequences((12, 40, F))
+    program = edgernn.quantize(
+        Layer(layer_of(kind, 5, 19)), (torch.from_numpy(x[:2]),), calibration=x
+    )
+    assert_same_everywhere(program, 5000, seed=5)
 
 
 @BOTH
