@@ -227,6 +227,7 @@ def _window_report(window: Window, options: dict[str, Any]) -> dict[str, Any]:
             for name, source in window.outputs.items()
         },
         "heads": dict(window.metadata).get("heads", {}),
+        "unreturned": dict(window.metadata).get("unreturned", 0),
         "stages": [
             {
                 "direction": stage.direction,

@@ -95,7 +95,8 @@ class Graph:
     """A float network.
 
     sizes: value name -> features. batch_first: layout of the model's tensors. feedback: see
-    `edgernn.feedback`.
+    `edgernn.feedback`. unreturned: h_n and c_n that the model returns beside its outputs, and a
+    window program does not.
     """
 
     sizes: Mapping[str, int]
@@ -104,6 +105,7 @@ class Graph:
     nodes: tuple[Node, ...]
     batch_first: bool = True
     feedback: tuple[Feedback, ...] = ()
+    unreturned: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", MappingProxyType(dict(self.sizes)))

@@ -60,6 +60,12 @@ def mul(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatA
     return x[0] * x[1]
 
 
+def maximum(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
+    """The larger one of two values, element by element."""
+    result: FloatArray = np.maximum(x[0], x[1])
+    return result
+
+
 def affine(sizes: Mapping[str, int], node: Node, x: Sequence[FloatArray]) -> FloatArray:
     """A factor and an offset per feature."""
     return x[0] * node.arrays["weight"] + node.arrays["bias"]
@@ -117,6 +123,7 @@ LAYERS_FLOAT: Final[dict[str, Layer]] = {
     "add": add,
     "sub": sub,
     "mul": mul,
+    "maximum": maximum,
     "affine": affine,
     "concat": concat,
     "slice": slice_,

@@ -111,6 +111,7 @@ def quantize_graph(
         metadata["feedback"] = {names[f.output]: [f.input, f.given] for f in graph.feedback}
     metadata["network"] = [_outline(node) for node in graph.nodes]
     if graph.is_window:
+        metadata["unreturned"] = graph.unreturned
         metadata["window"] = max(len(s[graph.inputs[0]]) for s in sequences)
         window = lower_window(graph, ranges, STRATEGIES[rounding], metadata)
         return QuantizedWindow(

@@ -70,6 +70,13 @@ def _networks() -> Iterator[list[str]]:
         )
         stream = "no" if isinstance(program, Window) else "yes"
         yield [row.name, f"`{row.layer}`", stream, "yes", *(["exact"] * len(ENGINES))]
+    # Not classifiers, and so with tests of their own.
+    for name, layer, stream, window in (
+        ("Hopfield, associative memory", "edgernn.nn.Hopfield", "iterate", "-"),
+        ("generation, output fed back", "--feedback y:x", "yes", "-"),
+        ("further activations", "gelu, silu, elu, leaky_relu, clamp, ...", "yes", "yes"),
+    ):
+        yield [name, f"`{layer}`", stream, window, *(["exact"] * len(ENGINES))]
 
 
 def _cells() -> Iterator[list[str]]:

@@ -148,6 +148,11 @@ def export(
                 progress=progress,
             )
     click.echo(table(["file", "bytes"], _file_rows(report["files"])))
+    if report.get("unreturned"):
+        click.echo(
+            "the model also returns h_n or c_n, which a window program does not; to have them, "
+            "return torch.cat([h[-2], h[-1]], dim=1)"
+        )
     for output, head in report["heads"].items():
         way = "" if head == "log_softmax" else "; --heads integer makes it a part of the program"
         click.echo(f"{output} is what the model's {head} reads, which was left out{way}")

@@ -66,6 +66,15 @@ def rsub(tracer: Tracer, call: Call) -> Flow:
     return affine(tracer, call, call["self"], -1.0, call["other"])
 
 
+@rule("maximum", "max.other")
+def maximum(tracer: Tracer, call: Call) -> Flow:
+    """torch.maximum of two values, such as the two directions of a layer."""
+    a, b = call["self"], call["other"]
+    if not isinstance(a, Flow) or not isinstance(b, Flow):
+        raise call.refuse("compares with a constant", "use torch.clamp for a constant bound")
+    return _binary(tracer, call, "maximum", a, b)
+
+
 @rule("neg", "neg_")
 def neg(tracer: Tracer, call: Call) -> Flow:
     """The negative of a value."""

@@ -64,6 +64,7 @@ def finish(tracer: Tracer, heads: Heads = "logits") -> tuple[Graph, dict[str, st
         ),
         tuple(nodes),
         _batch_first(inputs),
+        unreturned=len(states) if any(node.reverse for node in nodes) else 0,
     )
     return graph, renamed
 

@@ -80,11 +80,11 @@ _RANDOM: Final = Refusal(
 
 def _table() -> dict[str, Refusal]:
     groups: list[tuple[str, Refusal]] = [
-        ("mean.default sum.default amin max.default max.other min adaptive_avg_pool1d "
+        ("mean.default sum.default amin max.default min adaptive_avg_pool1d "
          "adaptive_max_pool1d cumsum argmax argmin norm std var logsumexp prod topk sort", POOLED),
         ("bmm baddbmm einsum dot mv scaled_dot_product_attention outer", _PRODUCT),
         ("log sqrt rsqrt reciprocal "
-         "where maximum minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
+         "where minimum masked_fill masked_fill_ sin cos sign addcmul lerp", _ELEMENTWISE),
         ("conv2d conv3d conv_transpose1d unfold im2col", _CONVOLUTION),
         ("_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
          "_batch_norm_with_update cudnn_batch_norm instance_norm", _BATCH_NORM),

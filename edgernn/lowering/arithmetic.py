@@ -97,8 +97,16 @@ def lower_affine(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges
     )
 
 
+def lower_maximum(b: Builder, graph: Graph, node: Node, inputs: list[str], ranges: Ranges) -> str:
+    """The larger one of two values, both at the wider of their scales."""
+    widest = max((b.scale(x) for x in inputs), key=float)
+    first, second = (b.rescale(f"{node.name}_{i}", x, widest) for i, x in enumerate(inputs))
+    return b.maximum(node.name, first, second)
+
+
 LAYERS: Final[dict[str, Callable[[Builder, Graph, Node, list[str], Ranges], str]]] = {
     "sub": lower_sub,
     "mul": lower_mul,
+    "maximum": lower_maximum,
     "affine": lower_affine,
 }

@@ -23,6 +23,8 @@ FORMS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "difference": lambda m, y: torch.relu(m.a(y)) - y,
     "negative": lambda m, y: -y - m.w,
     "constant minus": lambda m, y: m.w - y,
+    "the larger one": lambda m, y: torch.maximum(m.a(y), y),
+    "the larger one, read by a table": lambda m, y: torch.tanh(torch.max(torch.relu(y), m.a(y))),
     "square": lambda m, y: m.a(y) * m.a(y),
     "one weight a step": lambda m, y: y * torch.sigmoid(m.e(y)),
     "weight first": lambda m, y: torch.tanh(m.e(y)) * y,

@@ -125,7 +125,7 @@ def one_layer(kind: str) -> tuple[Node, int]:
     rng = np.random.default_rng(0)
     vector = {"weight": random(rng, H), "bias": random(rng, H)}
     size, arrays = H, {}
-    inputs = ("h", "g") if kind in ("add", "sub", "mul", "concat") else ("h",)
+    inputs = ("h", "g") if kind in ("add", "sub", "mul", "maximum", "concat") else ("h",)
     options: dict[str, Any] = {}
     if kind == "linear":
         size, arrays = 3, {"weight": random(rng, 3, H), "bias": random(rng, 3)}
