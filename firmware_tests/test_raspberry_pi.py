@@ -15,6 +15,7 @@ from edgernn.exporters.c import to_c
 from edgernn.exporters.tflite import to_tflite
 from edgernn.runtime import Program, StepRuntime, save_program
 from edgernn.runtime.state import state_from_bytes, state_to_bytes, stored_size
+from edgernn.runtime.tokens import token_limits
 from firmware_tests import raspberry_pi, raspberry_pi_steps
 from firmware_tests.build import WARNINGS, Model
 from firmware_tests.toolchain import execute
@@ -132,6 +133,9 @@ def test_the_numpy_runtime_alone_gives_the_same_bits(
         for i, (x, t) in enumerate(zip(middle, tensors, strict=True)):
             # Beyond the range as well, and between two integers.
             f = rng.uniform(-40_000, 40_000, (FLOAT_STEPS, t.size)) * float(t.scale)
+            if (limits := token_limits(runtime.program).get(t.name)) is not None:
+                # Of ids a step on floats takes only those that the table has.
+                f = np.where(limits > 0, rng.integers(0, np.maximum(limits, 1), f.shape), f)
             b = random_integers(rng, (STREAMS, FLOAT_STEPS, t.size))
             given[name] |= {f"x{i}": x, f"f{i}": f.astype(np.float32), f"b{i}": b}
         save_program(runtime.program, tmp_path / f"{name}.safetensors")

@@ -55,7 +55,7 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     rows = {"g": slice(0, 2 * hidden), "n": slice(2 * hidden, None)}
     sources = {
         "x": (x[0], "ih", ranges.moments(node.inputs[0])),
-        "h": (h, "hh", ranges.moments(value)),
+        "h": (h, "hh", normalization.about_zero(ranges.moments(value))),
     }
     y = {}
     for part in ("xg", "hg", "xn", "hn"):

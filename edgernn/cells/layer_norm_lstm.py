@@ -62,8 +62,9 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
         spread["x"],
     )  # fmt: skip
     of_h = normalization.normalized_product(
-        b, f"{value}_h", h, a["weight_hh"], ranges.moments(value), a["gain_hh"], eps, spread["h"]
-    )
+        b, f"{value}_h", h, a["weight_hh"], normalization.about_zero(ranges.moments(value)),
+        a["gain_hh"], eps, spread["h"],
+    )  # fmt: skip
     gx = normalization.shifted(b, f"{value}_gx", of_x, a["bias_ih"], GATE)
     gates = normalization.summed(b, f"{value}_a", gx, of_h, GATE)
     a_ifo, a_g = b.split(gates, {f"{value}_a_ifo": 3 * hidden, f"{value}_a_g": hidden})

@@ -105,6 +105,16 @@ def finer(b: Builder, name: str, deviations: tuple[str, ...], scale: Scale) -> t
     )
 
 
+def about_zero(moments: Moments) -> Moments:
+    """The moments of a value about zero, for the product of a state that is then normalised.
+
+    With them no bias takes the mean rounding error back: where the state is zero, as at the first
+    step, nothing must remain that normalisation would make large.
+    """
+    mean = moments.mean
+    return Moments(np.zeros_like(mean), moments.covariance + np.outer(mean, mean))
+
+
 def normalized_product(
     b: Builder,
     name: str,

@@ -247,7 +247,7 @@ def test_no_function_overflows_or_widens(kind: str) -> None:
         ),
         (lambda y: functional.threshold(y, 0.1, 0.5), "aten.threshold.default.*use another"),
         (lambda y: y.clamp(min=torch.zeros(H)), "aten.clamp.Tensor.*bounds that are no numbers"),
-        (lambda y: torch.maximum(y, y * y), "aten.maximum.default.*elementwise"),
+        (lambda y: torch.minimum(y, y * y), "aten.minimum.default.*elementwise"),
         (nn.PReLU(25), "aten.prelu.default, nn.PReLU.*a weight per step.*with one weight"),
         (lambda y: y**0.5, "aten.pow.Tensor_Scalar.*other than 2 and 3"),
         (lambda y: 2**y, "aten.pow.Scalar.*other than 2 and 3"),
