@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgernn.cells.base import Cell, Note, product, sigmoid
+from edgernn.cells.base import Cell, Note, product
+from edgernn.cells.lstm import cell_state, lower_memory, remembered, rows_ifog
 from edgernn.graph import FloatArray, Node
 from edgernn.lowering import normalization
-from edgernn.lowering.builder import Builder, covering_scale
+from edgernn.lowering.builder import Builder
 from edgernn.lowering.normalization import Spread
 from edgernn.normalization import centered, scaled
 from edgernn.ranges import Ranges
 from edgernn.runtime.program import GATE, UNIT
-
-HEADROOM = 2.0
-"""The cell state is an open sum: streams run longer than calibration data."""
 
 
 def prepare(node: Node, x: Sequence[FloatArray]) -> Sequence[FloatArray]:
@@ -29,12 +27,9 @@ def step(
 ) -> Sequence[FloatArray]:
     """One float step; x is W x less its mean, rows i f g o."""
     (dx,), (h, c), a, eps = x, states, node.arrays, node.numbers["eps"]
-    size = states[0].shape[1]
     gx = scaled(dx, a["gain_ih"], eps, note, "x_") + a["bias_ih"]
     gates = gx + scaled(centered(h @ a["weight_hh"].T), a["gain_hh"], eps, note, "h_")
-    input_forget = sigmoid(gates[:, : 2 * size])
-    candidate, output = np.tanh(gates[:, 2 * size : 3 * size]), sigmoid(gates[:, 3 * size :])
-    c = input_forget[:, size:] * c + input_forget[:, :size] * candidate
+    output, c = remembered(gates, c)
     note("c_mean", c.mean(axis=-1, keepdims=True))
     return [output * np.tanh(scaled(centered(c), a["gain_c"], eps, note, "c_") + a["bias_c"]), c]
 
@@ -48,13 +43,10 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     (value, value_c), (carried_h, carried_c), b = node.outputs, node.carried, builder
     hidden, eps = len(carried_h.initial), node.numbers["eps"]
     h = b.state(carried_h.name, hidden, UNIT, carried_h.initial)
-    reach = max(ranges.amplitude(value_c), float(np.abs(carried_c.initial).max()))
-    cell = covering_scale(max(HEADROOM * reach, 1.0), mantissa=3)
-    c = b.state(carried_c.name, hidden, cell, carried_c.initial)
+    c = cell_state(b, node, ranges)
 
-    # PyTorch's rows are i f g o; the three sigmoids together take one operator instead of three.
-    i, f, g, o = np.split(np.arange(4 * hidden), 4)
-    order = np.concatenate([i, f, o, g])
+    # The three sigmoids together take one operator instead of three.
+    order = rows_ifog(hidden)
     a = {k: v if k.endswith("_c") else v[order] for k, v in node.arrays.items()}
     spread = {part: Spread.of(ranges, f"{value}.{part}_") for part in "xhc"}
     of_x = normalization.normalized_product(
@@ -67,17 +59,10 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     )  # fmt: skip
     gx = normalization.shifted(b, f"{value}_gx", of_x, a["bias_ih"], GATE)
     gates = normalization.summed(b, f"{value}_a", gx, of_h, GATE)
-    a_ifo, a_g = b.split(gates, {f"{value}_a_ifo": 3 * hidden, f"{value}_a_g": hidden})
-    ifo = b.logistic(f"{value}_ifo", a_ifo)
-    gate_i, gate_f, gate_o = b.split(ifo, {f"{value}_{k}": hidden for k in "ifo"})
-    candidate = b.tanh(f"{value}_g", a_g)
-
-    kept = b.mul(f"{value}_fc", gate_f, c, cell)
-    written = b.mul(f"{value}_ig", gate_i, candidate, UNIT)
-    b.add(value_c, kept, written, cell)
+    gate_o = lower_memory(b, node, gates, c)
 
     name = f"{value}_c"
-    count, low = spread["c"].passes(float(cell))
+    count, low = spread["c"].passes(float(b.scale(c)))
     deviations = normalization.centered(
         b, name, value_c, ranges.amplitude(f"{value}.c_mean"), spread["c"].scale(count), count
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.cells.base import Cell, Note, input_product, sigmoid
 from edgernn.graph import FloatArray, Node
@@ -20,12 +21,22 @@ def step(
     node: Node, x: Sequence[FloatArray], states: Sequence[FloatArray], note: Note
 ) -> Sequence[FloatArray]:
     """One float step; x is W x + b."""
-    (gx,), (h, c), size = x, states, states[0].shape[1]
-    a = gx + (h @ node.arrays["weight_hh"].T + node.arrays["bias_hh"])
+    (gx,), (h, c) = x, states
+    return gated(gx + (h @ node.arrays["weight_hh"].T + node.arrays["bias_hh"]), c)
+
+
+def gated(a: FloatArray, c: FloatArray) -> list[FloatArray]:
+    """o tanh(c') and c', of the pre-activations a, rows i f g o, and c."""
+    output, c = remembered(a, c)
+    return [output * np.tanh(c), c]
+
+
+def remembered(a: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The output gate and c', of the pre-activations a, rows i f g o, and c."""
+    size = c.shape[1]
     input_forget = sigmoid(a[:, : 2 * size])
     candidate, output = np.tanh(a[:, 2 * size : 3 * size]), sigmoid(a[:, 3 * size :])
-    c = input_forget[:, size:] * c + input_forget[:, :size] * candidate
-    return [output * np.tanh(c), c]
+    return output, input_forget[:, size:] * c + input_forget[:, :size] * candidate
 
 
 def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> tuple[str, ...]:
@@ -36,18 +47,45 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     (value_h, value_c), (carried_h, carried_c) = node.outputs, node.carried
     hidden = len(carried_h.initial)
     h = builder.state(carried_h.name, hidden, UNIT, carried_h.initial)
-    reach = max(ranges.amplitude(value_c), float(np.abs(carried_c.initial).max()))
-    cell = covering_scale(max(HEADROOM * reach, 1.0), mantissa=3)
-    c = builder.state(carried_c.name, hidden, cell, carried_c.initial)
+    lower_gated(builder, node, x[0], h, value_h, ranges)
+    return (builder.carry(carried_h.name, value_h), builder.carry(carried_c.name, value_c))
 
-    # PyTorch's rows are i f g o; the three sigmoids together take one operator instead of three.
+
+def cell_state(builder: Builder, node: Node, ranges: Ranges) -> str:
+    """Declare the state c, at the scale that calibration gives it."""
+    value, carried = node.outputs[1], node.carried[1]
+    reach = max(ranges.amplitude(value), float(np.abs(carried.initial).max()))
+    scale = covering_scale(max(HEADROOM * reach, 1.0), mantissa=3)
+    return builder.state(carried.name, len(carried.initial), scale, carried.initial)
+
+
+def rows_ifog(hidden: int) -> NDArray[np.int64]:
+    """PyTorch's rows i f g o in the order i f o g, which brings the sigmoids together."""
     i, f, g, o = np.split(np.arange(4 * hidden), 4)
-    order = np.concatenate([i, f, o, g])
-    a = {name: array[order] for name, array in node.arrays.items()}
+    return np.concatenate([i, f, o, g])
+
+
+def lower_gated(builder: Builder, node: Node, x: str, h: str, result: str, ranges: Ranges) -> None:
+    """Append c' and, as `result`, o tanh(c'), of x and the state h; declares the state c."""
+    value_h, value_c = node.outputs
+    c = cell_state(builder, node, ranges)
+
+    # The three sigmoids together take one operator instead of three.
+    order = rows_ifog(builder.size(c))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    a = {name: node.arrays[name][order] for name in names}
     moments_x, moments_h = ranges.moments(node.inputs[0]), ranges.moments(value_h)
-    gx = builder.linear(f"{value_h}_gx", x[0], a["weight_ih"], a["bias_ih"], moments_x, GATE)
+    gx = builder.linear(f"{value_h}_gx", x, a["weight_ih"], a["bias_ih"], moments_x, GATE)
     gh = builder.linear(f"{value_h}_gh", h, a["weight_hh"], a["bias_hh"], moments_h, GATE)
     gates = builder.add(f"{value_h}_a", gx, gh, GATE)
+    gate_o = lower_memory(builder, node, gates, c)
+    builder.mul(result, gate_o, builder.tanh(f"{value_h}_tc", value_c), UNIT)
+
+
+def lower_memory(builder: Builder, node: Node, gates: str, c: str) -> str:
+    """Append c' of the pre-activations, rows i f o g, and the state c; returns the output gate."""
+    value_h, value_c = node.outputs
+    hidden, cell = builder.size(c), builder.scale(c)
     a_ifo, a_g = builder.split(gates, {f"{value_h}_a_ifo": 3 * hidden, f"{value_h}_a_g": hidden})
     ifo = builder.logistic(f"{value_h}_ifo", a_ifo)
     gate_i, gate_f, gate_o = builder.split(ifo, {f"{value_h}_{k}": hidden for k in "ifo"})
@@ -56,8 +94,7 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     kept = builder.mul(f"{value_h}_fc", gate_f, c, cell)
     written = builder.mul(f"{value_h}_ig", gate_i, candidate, UNIT)
     builder.add(value_c, kept, written, cell)
-    builder.mul(value_h, gate_o, builder.tanh(f"{value_h}_tc", value_c), UNIT)
-    return (builder.carry(carried_h.name, value_h), builder.carry(carried_c.name, value_c))
+    return gate_o
 
 
 CELL = Cell(

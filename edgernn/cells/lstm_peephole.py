@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgernn.cells.base import Cell, Note, input_product, product, sigmoid
+from edgernn.cells.lstm import cell_state, rows_ifog
 from edgernn.graph import FloatArray, Node
 from edgernn.lowering.builder import Builder, covering_scale
 from edgernn.ranges import Ranges
 from edgernn.runtime.program import GATE, UNIT, Scale
 
-HEADROOM = 2.0
-"""The cell state is an open sum: streams run longer than calibration data."""
 WIDE = Scale(GATE.mantissa, GATE.exponent + 2)
 """The widest scale that a sum at GATE may read: +-48, beyond which no gate moves any more."""
 FINE = Scale(GATE.mantissa, GATE.exponent - 4)
@@ -43,13 +42,11 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
     (value_h, value_c), (carried_h, carried_c) = node.outputs, node.carried
     hidden = len(carried_h.initial)
     h = builder.state(carried_h.name, hidden, UNIT, carried_h.initial)
-    reach = max(ranges.amplitude(value_c), float(np.abs(carried_c.initial).max()))
-    cell = covering_scale(max(HEADROOM * reach, 1.0), mantissa=3)
-    c = builder.state(carried_c.name, hidden, cell, carried_c.initial)
+    c = cell_state(builder, node, ranges)
+    cell = builder.scale(c)
 
-    # The rows i f g o; i and f together take one operator where apart they would take two.
-    i, f, g, o = np.split(np.arange(4 * hidden), 4)
-    order = np.concatenate([i, f, o, g])
+    # i and f together take one operator where apart they would take two.
+    order = rows_ifog(hidden)
     a = {name: node.arrays[name][order] for name in ("weight_ih", "weight_hh", "bias_ih")}
     moments_x, moments_h = ranges.moments(node.inputs[0]), ranges.moments(value_h)
     zeros = np.zeros(4 * hidden, np.float32)
