@@ -97,8 +97,15 @@ class WindowRuntime:
             inputs = [v[:, np.newaxis] for v in inputs]
         if stage.direction == "reverse":
             inputs = [v[:, ::-1] for v in inputs]
-        results = runtime.run_int(*inputs)
+        if len(inputs[0]) == 1:
+            # The plan of one stream is there; one of a batch would be compiled for each call.
+            runtime.reset()
+            results = runtime.run_int(*(v[0] for v in inputs))
+        else:
+            results = runtime.run_int(*inputs)
         results = results if isinstance(results, tuple) else (results,)
+        if len(inputs[0]) == 1:
+            results = tuple(v[np.newaxis] for v in results)
         if stage.direction == "once":
             results = tuple(v[:, 0] for v in results)
         if stage.direction == "reverse":
