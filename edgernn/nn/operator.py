@@ -83,22 +83,8 @@ def _run(
     return torch.stack(ys[::-1] if reverse else ys), states
 
 
-@torch.library.custom_op("edgernn::recurrent", mutates_args=())
-def recurrent(
-    kind: str,
-    inputs: list[Tensor],
-    hx: list[Tensor],
-    params: list[Tensor],
-    numbers: list[float],
-    mask: Tensor | None,
-    num_layers: int,
-    bidirectional: bool,
-    batch_first: bool,
-) -> list[Tensor]:
-    """See `run_stack`; without gradients, for exported programs."""
-    return run_stack(
-        kind, inputs, hx, params, numbers, mask, num_layers, bidirectional, batch_first
-    )
+recurrent = torch.library.custom_op("edgernn::recurrent", run_stack, mutates_args=())
+"""`run_stack` without gradients, for exported programs."""
 
 
 @recurrent.register_fake
