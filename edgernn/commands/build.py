@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgernn.commands.shared import FOLDER, print_rows
+from edgernn.commands.shared import FOLDER, checked_by_verification, print_rows
 
 
 @click.command()
@@ -19,16 +19,7 @@ from edgernn.commands.shared import FOLDER, print_rows
     "--portable", is_flag=True, help="Plain C for any processor of the architecture instead."
 )
 @click.option("--flags", default="", help="More flags for the compiler, in one string.")
-@click.option(
-    "--verify-steps",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="Steps of the check that the library must pass.",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the random streams in that check."
-)
+@checked_by_verification("library")
 def build(
     folder: Path,
     cc: str | None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgernn.commands.shared import FILE, FOLDER, print_rows
+from edgernn.commands.shared import FILE, FOLDER, checked_by_verification, print_rows
 
 
 @click.command()
@@ -83,16 +83,7 @@ from edgernn.commands.shared import FILE, FOLDER, print_rows
     help="Also a .tflite that takes whole windows, of STEPS until resized; a model that reads "
     "backwards has no other.",
 )
-@click.option(
-    "--verify-steps",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="Steps of the check that the files must pass.",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the random streams in that check."
-)
+@checked_by_verification("files")
 def export(
     model: str,
     int8: bool,
