@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from edgernn.graph import FloatArray
 from edgernn.runtime.engine import StepRuntime, quantize
 from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
+from edgernn.runtime.window_runtime import WindowRuntime
 
 if TYPE_CHECKING:
     from edgernn.engines.onnx import FloatOnnx
@@ -102,6 +104,36 @@ def measure_distance(
         for name, (real, ints) in pairs.step(inputs).items():
             decades[name].setdefault(decade, _Sums()).add(real, ints, scales[name])
     return Distance(steps, sequences, [_summary(n, totals[n], decades[n]) for n in scales])
+
+
+def measure_window_distance(
+    window: Window,
+    float_model: Path,
+    sample: Sequence[Mapping[str, FloatArray]],
+    max_steps: int,
+) -> Distance:
+    """Outputs against those of the float model, window by window; at least one window.
+
+    float_model: a file of `edgernn.float_onnx`. MissingExtraError without ONNX Runtime.
+    """
+    from edgernn.engines.onnx import FloatOnnx
+
+    model, runtime, tensors = FloatOnnx(float_model), WindowRuntime(window), window.tensors()
+    axis = 0 if window.metadata.get("batch_first", True) else 1
+    totals = {name: _Sums() for name in window.outputs}
+    steps = sequences = 0
+    for sequence in sample:
+        length = len(next(iter(sequence.values())))
+        if sequences and steps + length > max_steps:
+            break
+        real = model.run({n: np.expand_dims(v, axis) for n, v in sequence.items()}, {})
+        found = runtime.run_int(*(quantize(sequence[t.name], t) for t in window.inputs))
+        listed = found if isinstance(found, tuple) else (found,)
+        for (name, source), ints in zip(window.outputs.items(), listed, strict=True):
+            scale = float(tensors[source.value].scale)
+            totals[name].add(real[name].reshape(-1).astype(np.float64), ints.reshape(-1), scale)
+        steps, sequences = steps + length, sequences + 1
+    return Distance(steps, sequences, [_summary(n, sums, {}) for n, sums in totals.items()])
 
 
 class _Pairs:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from edgernn.verify import (
 )
 
 C_FOLDER: Final = "c"
+Loaded = TypeVar("Loaded")
 
 
 class FloatEdges:
@@ -78,17 +79,8 @@ def verify_folder(
 
         return verify_window_folder(folder, program, options, sample, steps, seed, progress)
     engines: list[tuple[Engine, Path | None]] = [(PlainEngine(program), None)]
-    skipped: list[Row] = []
-    for suffix in ("tflite", "onnx"):
-        path = folder / f"model.{suffix}"
-        if not path.is_file():
-            skipped.append(Row(suffix, note=f"no {path.name} in this folder"))
-            continue
-        try:
-            engine = load_engine(suffix, path, program)
-        except MissingExtraError as error:
-            skipped.append(Row(suffix, note=str(error)))
-            continue
+    loaded, skipped = loaded_files(folder, lambda suffix, path: load_engine(suffix, path, program))
+    for path, engine in loaded:
         engines.append((FloatEdges(engine, program) if options["float_io"] else engine, path))
     if (folder / C_FOLDER).is_dir():
         try:
@@ -152,16 +144,40 @@ def _c_engines(folder: Path, program: Program, options: Mapping[str, Any]) -> li
     from edgernn.exporters.c import to_c
     from edgernn.native.compiler import Compiler
 
-    name = options.get("c_name")
-    if not isinstance(name, str):
-        raise FileFormatError(f"{folder} does not say how its C was named; export it again")
-    files = to_c(program, name)
+    files = to_c(program, c_name(folder, options))
     require_same_c(folder, files)
     engines: list[Engine] = [CEngine(program, files, PORTABLE)]
     native = CEngine(program, files, Compiler().native_flags())
     if native.kernels != "portable":
         engines.append(native)
     return engines
+
+
+def loaded_files(
+    folder: Path, load: Callable[[str, Path], Loaded]
+) -> tuple[list[tuple[Path, Loaded]], list[Row]]:
+    """What `load` makes of a folder's .tflite and .onnx, and a row for each that is not there or
+    whose package is not."""
+    loaded: list[tuple[Path, Loaded]] = []
+    skipped: list[Row] = []
+    for suffix in ("tflite", "onnx"):
+        path = folder / f"model.{suffix}"
+        if not path.is_file():
+            skipped.append(Row(suffix, note=f"no {path.name} in this folder"))
+            continue
+        try:
+            loaded.append((path, load(suffix, path)))
+        except MissingExtraError as error:
+            skipped.append(Row(suffix, note=str(error)))
+    return loaded, skipped
+
+
+def c_name(folder: Path, options: Mapping[str, Any]) -> str:
+    """The name of the C model in a folder; FileFormatError if its report has none."""
+    name = options.get("c_name")
+    if not isinstance(name, str):
+        raise FileFormatError(f"{folder} does not say how its C was named; export it again")
+    return name
 
 
 def require_same_c(folder: Path, files: Mapping[str, bytes]) -> None:
