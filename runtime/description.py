@@ -12,17 +12,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.runtime.container import DTYPES, Arrays
 from edgernn.runtime.functions import TABLES
 from edgernn.runtime.program import Matrix, Operator, Program, Scale, State, Tensor
 from edgernn.runtime.validate import MAX_NAMES, MAX_OPERATORS, MAX_SIZE
 from edgernn.runtime.window import MAX_STAGES, Source, Stage, Window
 
-DTYPES: Final = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 _MATRIX: Final = {"weight": "I8", "bias": "I64", "multiplier": "I32", "shift": "I32"}
 _ZEROS: Final = np.zeros(MAX_SIZE, np.int16)
 _ZEROS.setflags(write=False)
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def arrays_of(program: Program | Window) -> Arrays:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgernn.runtime.container import checksum
 from edgernn.runtime.errors import FileFormatError
-from edgernn.runtime.file import _checksum, from_bytes, to_bytes
+from edgernn.runtime.file import from_bytes, to_bytes
 from edgernn.runtime.program import Program, Scale
 from tests.programs import random_program
 from tests.runtime.sketches import Sketch, completed
@@ -50,7 +51,7 @@ def signed(header: Json, description: Any, payload: bytes, **metadata: Any) -> b
     text = description if isinstance(description, str) else json.dumps(description)
     notes = {"format": "edgernn", "version": "1", "program": text} | metadata
     return with_header(
-        header | {"__metadata__": notes | {"sha256": _checksum(header, notes, payload)}}, payload
+        header | {"__metadata__": notes | {"sha256": checksum(header, notes, payload)}}, payload
     )
 
 

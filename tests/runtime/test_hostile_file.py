@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgernn.runtime import FileFormatError, load_program
-from edgernn.runtime.file import MAX_HEADER, from_bytes, to_bytes
+from edgernn.runtime.container import MAX_HEADER
+from edgernn.runtime.file import from_bytes, to_bytes
 from tests.runtime.forgery import (
     Json,
     chain,
