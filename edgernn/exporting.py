@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from edgernn.float_file import FLOAT_FILE, float_to_bytes
 from edgernn.folder import C_FOLDER, verify_folder
 from edgernn.graph import Graph
 from edgernn.progress import Progress
@@ -35,6 +36,7 @@ FILES: Final = (
     "model.onnx",
     "model.sequence.onnx",
     "model.float.onnx",
+    FLOAT_FILE,
     SAMPLE,
     "report.json",
 )
@@ -92,9 +94,10 @@ def export(
         report = _report(program, options)
         if "c" in formats:
             report["c"] = _c_report(program, name)
-    if isinstance(program, (Quantized, QuantizedWindow)) and program.graph is not None:
+    if isinstance(program, (Quantized, QuantizedWindow)) and program.float_model is not None:
+        content[FLOAT_FILE] = float_to_bytes(program.float_model)
         if "onnx" in formats:
-            content["model.float.onnx"] = _float_reference(program.graph)
+            content["model.float.onnx"] = _float_reference(program.float_model.graph)
         if program.sample:
             content[SAMPLE] = write_sample(program.sample)
     report |= {

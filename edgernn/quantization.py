@@ -10,6 +10,7 @@ import numpy as np
 
 from edgernn.calibrate import Method, Sequences, as_sequences, calibrate
 from edgernn.feedback import feed_back
+from edgernn.float_file import FloatModel
 from edgernn.graph import Graph, Node
 from edgernn.lowering.program import lower
 from edgernn.lowering.window import lower_window
@@ -34,19 +35,30 @@ SAMPLE_VALUES = 1 << 16
 class Quantized(Program):
     """A program together with what it came from, in memory only.
 
-    graph: the float network. sample: some calibration sequences, input name -> (T, F) float32.
+    float_model: the float network and its amplitudes in calibration. sample: some calibration
+    sequences, input name -> (T, F) float32.
     """
 
-    graph: Graph | None = None
+    float_model: FloatModel | None = None
     sample: Sequences = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph | None:
+        """The float network."""
+        return None if self.float_model is None else self.float_model.graph
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWindow(Window):
     """A window program together with what it came from, in memory only; see Quantized."""
 
-    graph: Graph | None = None
+    float_model: FloatModel | None = None
     sample: Sequences = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph | None:
+        """The float network."""
+        return None if self.float_model is None else self.float_model.graph
 
 
 def quantize(
@@ -94,6 +106,7 @@ def quantize_graph(
         raise InputError(f"rounding {rounding!r} is none of {', '.join(STRATEGIES)}")
     sequences = as_sequences(graph, calibration)
     ranges = calibrate(graph, sequences, method, progress)
+    float_model = FloatModel(graph, ranges.amplitudes)
     metadata: dict[str, Any] = {
         "producer": f"edgernn {__version__}",
         "batch_first": graph.batch_first,
@@ -119,7 +132,7 @@ def quantize_graph(
             window.stages,
             window.outputs,
             metadata,
-            graph=graph,
+            float_model=float_model,
             sample=_excerpt(sequences, whole=True),
         )
     program = lower(graph, ranges, STRATEGIES[rounding], metadata)
@@ -131,7 +144,7 @@ def quantize_graph(
         program.operators,
         metadata,
         program.constants,
-        graph=graph,
+        float_model=float_model,
         sample=_excerpt(sequences),
     )
 

@@ -51,7 +51,7 @@ SHAPES |= {
     m.kind: (m.shapes(F), m.state_sizes, m.numbers) for m in MODULES if isinstance(m, Recurrent)
 }
 """Kind -> shapes of its arrays, sizes of its outputs, numbers."""
-INPUTS = {"gru_d": ("x", "observed", "gap")}
+INPUTS = {"gru_d": ("value", "observed", "gap")}
 """Inputs of a kind that reads several, each of size F."""
 
 
@@ -89,5 +89,5 @@ def one_cell(kind: str, mask: bool, reverse: bool, batch_first: bool) -> Graph:
     outputs += [Output(f"end_{name}", name, last=True) for name in values]
     outputs += [Output(f"picked_{name}", name, last=True) for name in picked]
     inputs = (*node.inputs, "mask") if mask else node.inputs
-    widths = dict.fromkeys(node.inputs, F) | {"mask": 1} | values | picked
+    widths = dict.fromkeys(node.inputs, F) | ({"mask": 1} if mask else {}) | values | picked
     return Graph(widths, inputs, tuple(outputs), (node, *picks), batch_first)
