@@ -23,7 +23,9 @@ from edgernn.graph import Carried, Feedback, Graph, Node, Output
 from edgernn.layers import LAYERS_FLOAT
 from edgernn.runtime.container import Arrays, Layout, pack, unpack
 from edgernn.runtime.errors import EdgernnError, FileFormatError
+from edgernn.runtime.program import Program
 from edgernn.runtime.validate import MAX_NAMES, MAX_OPERATORS, MAX_SIZE
+from edgernn.runtime.window import Window
 
 FLOAT_FILE: Final = "model.float.safetensors"
 LAYOUT: Final = Layout(
@@ -93,6 +95,40 @@ def load_float(path: str | os.PathLike[str]) -> FloatModel:
     return float_from_bytes(data, name)
 
 
+def float_model_of(program: Program | Window, path: str | os.PathLike[str]) -> FloatModel:
+    """`load_float` of the network that a program was made from; FileFormatError if it is another's.
+
+    Inputs, outputs and states must be the same, by name and size.
+    """
+    model = load_float(path)
+    graph = model.graph
+    found = {
+        "inputs": {name: graph.sizes[name] for name in graph.inputs},
+        "outputs": {output.name: graph.sizes[output.value] for output in graph.outputs},
+    }
+    if isinstance(program, Window):
+        tensors = program.tensors()
+        wanted = {
+            "inputs": {tensor.name: tensor.size for tensor in program.inputs},
+            "outputs": {n: tensors[s.value].size for n, s in program.outputs.items()},
+        }
+    else:
+        sizes = {name: tensor.size for name, tensor in program.tensors.items()}
+        found["states"] = {state.name: len(state.initial) for state in graph.states}
+        wanted = {
+            "inputs": {name: sizes[name] for name in program.inputs},
+            "outputs": {name: sizes[tensor] for name, tensor in program.outputs.items()},
+            "states": {state.name: sizes[state.input] for state in program.states},
+        }
+    for what, expected in wanted.items():
+        if found[what] != expected:
+            raise FileFormatError(
+                f"{os.fspath(path)} is of another model: its {what} are not those of the program; "
+                "export the model again"
+            )
+    return model
+
+
 def float_from_bytes(data: NDArray[np.uint8], where: str) -> FloatModel:
     """Parse and check a file's content; `where` is what messages call it."""
     try:
@@ -148,7 +184,7 @@ def _node(index: int, entry: Mapping[str, Any], arrays: Arrays) -> Node:
     if kind not in CELLS and kind not in LAYERS_FLOAT and kind not in _PICKS:
         raise ValueError(f"there is no layer {str(kind)[:64]!r}")
     names = _texts(entry["arrays"])
-    if kind in CELLS and names != CELLS[kind].arrays:
+    if kind in CELLS and sorted(names) != sorted(CELLS[kind].arrays):
         raise ValueError(f"layer {index} has not the arrays of its kind")
     carried = tuple(
         Carried(_text(name), _text(value), _vector(arrays.pop(f"{index}.state.{j}")))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.distance import measure_distance
+from edgernn.float_file import FLOAT_FILE, float_model_of
 from edgernn.progress import Progress
 from edgernn.runtime.errors import FileFormatError, MissingExtraError
 from edgernn.runtime.file import load_any
@@ -69,7 +70,7 @@ def verify_folder(
         raise FileFormatError(
             f"{folder} holds no model.safetensors; write one with `edgernn export --int8`"
         )
-    options = _options(folder)
+    options = export_options(folder)
     program = load_any(folder / "model.safetensors")
     if sample is None:
         names = [t.name for t in program.inputs] if isinstance(program, Window) else program.inputs
@@ -99,16 +100,14 @@ def verify_folder(
     result.rows += skipped
     if (windowed := folder / "model.window.tflite").is_file():
         result.rows.append(_windows_row(windowed, program, sample, steps, seed))
-    floats = folder / "model.float.onnx"
+    floats = folder / FLOAT_FILE
     if not sample:
         result.distance_note = f"no {SAMPLE} to measure the distance from float on"
     elif not floats.is_file():
-        result.distance_note = "no model.float.onnx to measure the distance from float with"
+        result.distance_note = f"no {FLOAT_FILE} to measure the distance from float with"
     else:
-        try:
-            result.distance = measure_distance(program, floats, sample, steps)
-        except MissingExtraError as error:
-            result.distance_note = str(error)
+        graph = float_model_of(program, floats).graph
+        result.distance = measure_distance(program, graph, sample, steps)
     return result
 
 
@@ -193,7 +192,7 @@ def require_same_c(folder: Path, files: Mapping[str, bytes]) -> None:
             )
 
 
-def _options(folder: Path) -> dict[str, Any]:
+def export_options(folder: Path) -> dict[str, Any]:
     """The export options that report.json records; every file must be the one it records.
 
     The runtimes behind the engines do not check what they load. Of C, `_c_engines` takes care.

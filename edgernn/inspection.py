@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgernn.drawing import drawing_of, text
+from edgernn.float_file import LAYOUT as FLOAT_LAYOUT
+from edgernn.float_file import FloatModel, load_float
+from edgernn.runtime.container import format_of
 from edgernn.runtime.errors import FileFormatError, MissingExtraError
 from edgernn.runtime.file import load_any
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
 
 Rows = list[dict[str, Any]]
+FLOAT_NETWORK: Final = "float network of an edgernn program"
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"there is no file {path}")
     kind, tables = readers[path.suffix](path)
     found = {"file": str(path), "kind": kind, "bytes": path.stat().st_size, "tables": tables}
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and kind != FLOAT_NETWORK:
         found["drawing"] = text(drawing_of(load_any(path)))
     return found
 
@@ -46,10 +50,39 @@ def draw_file(path: Path) -> str:
 
 
 def _program(path: Path) -> tuple[str, dict[str, Rows]]:
+    if format_of(path) == FLOAT_LAYOUT.format:
+        return FLOAT_NETWORK, _float_tables(load_float(path))
     program = load_any(path)
     if isinstance(program, Window):
         return "edgernn window program", _window_tables(program)
     return "edgernn program", _step_tables(program)
+
+
+def _float_tables(model: FloatModel) -> dict[str, Rows]:
+    graph = model.graph
+
+    def row(name: str, value: str) -> dict[str, Any]:
+        reach = f"+-{model.amplitudes[value]:.4g}"
+        return {"name": name, "size": graph.sizes[value], "reached": reach}
+
+    layers: Rows = [
+        {
+            "operator": node.kind,
+            "reads": " ".join(node.reads),
+            "writes": node.name,
+            "size": graph.sizes[node.name],
+            "parameters": sum(array.size for array in node.arrays.values()),
+            "reached": f"+-{model.amplitudes[node.name]:.4g}",
+        }
+        for node in graph.nodes
+    ]
+    return {
+        "totals": [{"parameters": sum(r["parameters"] for r in layers), "layers": len(layers)}],
+        "inputs": [row(name, name) for name in graph.inputs],
+        "outputs": [row(output.name, output.value) for output in graph.outputs],
+        "states": [row(state.name, state.value) for state in graph.states],
+        "operators": layers,
+    }
 
 
 def _window_tables(window: Window) -> dict[str, Rows]:

@@ -153,7 +153,7 @@ def bare(axes: Axes, grid: str = "y") -> None:
     axes.set_axisbelow(True)
 
 
-def _style(matplotlib: Any) -> dict[str, Any]:
+def _style(matplotlib: Any) -> Any:
     return {
         "axes.edgecolor": LIGHT.muted,
         "axes.facecolor": "none",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgernn.distance import measure_window_distance
+from edgernn.float_file import FLOAT_FILE, float_model_of
 from edgernn.folder import C_FOLDER, c_name, loaded_files, require_same_c
 from edgernn.graph import FloatArray
 from edgernn.progress import Progress
@@ -89,14 +90,12 @@ def verify_window_folder(
     }
     result = verify_window(window, engines, windows, progress)
     result.rows += skipped
-    floats = folder / "model.float.onnx"
+    floats = folder / FLOAT_FILE
     if not sample or not floats.is_file():
-        result.distance_note = "no sample and model.float.onnx to measure the distance with"
+        result.distance_note = f"no sample and {FLOAT_FILE} to measure the distance with"
     else:
-        try:
-            result.distance = measure_window_distance(window, floats, sample, steps)
-        except MissingExtraError as error:
-            result.distance_note = str(error)
+        graph = float_model_of(window, floats).graph
+        result.distance = measure_window_distance(window, graph, sample, steps)
     return result
 
 

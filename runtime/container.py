@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -119,6 +120,20 @@ def unpack(layout: Layout, data: NDArray[np.uint8], where: str) -> tuple[Any, Ar
     if checksum(header, metadata, payload) != expected:
         raise refuse("is damaged: its checksum does not match; copy or export it again")
     return _json(metadata[layout.description]), _read_arrays(layout, header, payload, refuse)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """What a file says it is, in the word of `Layout.format`; "" if nothing can be made of it.
+
+    Nothing of the file is checked yet.
+    """
+    try:
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(length, MAX_HEADER)))
+        return str(header["__metadata__"]["format"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def _read_arrays(

@@ -23,6 +23,7 @@ ALL = {
     "model.onnx",
     "model.sequence.onnx",
     "model.float.onnx",
+    "model.float.safetensors",
     "model.sample.npz",
     "report.json",
 }
@@ -81,6 +82,7 @@ def test_to_chooses_formats_and_removes_what_no_longer_matches(files: Path, tmp_
     assert names(tmp_path) == {
         "model.safetensors",
         "model.tflite",
+        "model.float.safetensors",
         "model.sample.npz",
         "report.json",
         "notes.txt",
@@ -128,7 +130,9 @@ def test_run_gives_what_the_runtime_gives(build: Path, data: np.ndarray, tmp_pat
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "tflite", "onnx", "float.onnx"])
+@pytest.mark.parametrize(
+    "suffix", ["safetensors", "tflite", "onnx", "float.onnx", "float.safetensors"]
+)
 def test_inspect_shows_inputs_and_operators(build: Path, suffix: str) -> None:
     path = build / f"model.{suffix}"
     result = call("inspect", path)

@@ -22,7 +22,14 @@ from edgernn.runtime.file import load_any
 from edgernn.runtime.window import Window
 from edgernn.runtime.window_runtime import WindowRuntime
 
-FILES = {"model.safetensors", "model.onnx", "model.float.onnx", "model.sample.npz", "report.json"}
+FILES = {
+    "model.safetensors",
+    "model.onnx",
+    "model.float.onnx",
+    "model.float.safetensors",
+    "model.sample.npz",
+    "report.json",
+}
 
 
 class Bidirectional(nn.Module):
