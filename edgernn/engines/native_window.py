@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -44,36 +45,18 @@ const char *edgernn_glue_kernels(void)
 """
 
 
-class CWindowEngine:
-    """Exported C of a window program, compiled by a compiler of this machine.
+class WindowLibrary:
+    """A library of `compile_window`, loaded.
 
-    files: file name -> content, as `edgernn.exporters.c.window.to_c_window` gives it; it is going
-    to run, so C from outside does not belong here. flags: for the compiler, for instance PORTABLE,
-    or `Compiler.native_flags()`. cc: the compiler, by default this machine's. FileFormatError for C
-    of another program, MissingExtraError without a compiler, EdgernnError if the C does not
-    compile.
+    window: what it was compiled from. path: of the library; it is needed while this loads it.
     """
 
     steps: int | None = None
 
-    def __init__(
-        self,
-        window: Window,
-        files: Mapping[str, bytes],
-        flags: Sequence[str] = PORTABLE,
-        cc: str | None = None,
-    ) -> None:
-        compiler = Compiler(cc)
-        name = _name(files)
-        sha256 = hashlib.sha256(to_bytes(window)).hexdigest()
-        if f'#define {name.upper()}_SHA256 "{sha256}"'.encode() not in files[f"{name}.h"]:
-            raise FileFormatError("the C was made from another window program; export it again")
-        # A loaded library needs its file no longer.
-        with tempfile.TemporaryDirectory(prefix="edgernn-") as folder:
-            path = _compiled(window, name, files, Path(folder), compiler, flags)
-            self._library = _loaded(path)
+    def __init__(self, window: Window, path: str | os.PathLike[str]) -> None:
+        self._library = _loaded(path)
         self.kernels = str(self._library.edgernn_glue_kernels().decode())
-        self.name = f"C, {compiler.version}, {self.kernels} kernels"
+        self.name = f"native, {self.kernels} kernels"
         tensors, once = window.tensors(), window.once()
         self._inputs = {tensor.name: tensor.size for tensor in window.inputs}
         self._outputs = {
@@ -110,6 +93,30 @@ class CWindowEngine:
         return y
 
 
+class CWindowEngine(WindowLibrary):
+    """Exported C of a window program, compiled by a compiler of this machine.
+
+    files: file name -> content, as `edgernn.exporters.c.window.to_c_window` gives it; it is going
+    to run, so C from outside does not belong here. flags: for the compiler, for instance PORTABLE,
+    or `Compiler.native_flags()`. cc: the compiler, by default this machine's. FileFormatError for C
+    of another program, MissingExtraError without a compiler, EdgernnError if the C does not
+    compile.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        files: Mapping[str, bytes],
+        flags: Sequence[str] = PORTABLE,
+        cc: str | None = None,
+    ) -> None:
+        compiler = Compiler(cc)
+        # A loaded library needs its file no longer.
+        with tempfile.TemporaryDirectory(prefix="edgernn-") as folder:
+            super().__init__(window, compile_window(window, files, Path(folder), compiler, flags))
+        self.name = f"C, {compiler.version}, {self.kernels} kernels"
+
+
 def _name(files: Mapping[str, bytes]) -> str:
     """The name of the model in its files."""
     headers = [file[:-2] for file in files if re.fullmatch(r"\w+\.h", file)]
@@ -120,14 +127,21 @@ def _name(files: Mapping[str, bytes]) -> str:
     return found[0]
 
 
-def _compiled(
+def compile_window(
     window: Window,
-    name: str,
     files: Mapping[str, bytes],
     folder: Path,
     compiler: Compiler,
     flags: Sequence[str],
 ) -> Path:
+    """Compile the exported C of a window program into `folder`; returns the library.
+
+    Arguments and errors: see CWindowEngine.
+    """
+    name = _name(files)
+    sha256 = hashlib.sha256(to_bytes(window)).hexdigest()
+    if f'#define {name.upper()}_SHA256 "{sha256}"'.encode() not in files[f"{name}.h"]:
+        raise FileFormatError("the C was made from another window program; export it again")
     wanted = {file: data for file, data in files.items() if re.fullmatch(r"\w+\.[ch]", file)}
     wanted.pop("example_main.c", None)
     glue = _GLUE.format(
@@ -145,8 +159,8 @@ def _compiled(
     return target
 
 
-def _loaded(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
+def _loaded(path: str | os.PathLike[str]) -> ctypes.CDLL:
+    library = ctypes.CDLL(os.path.abspath(path))
     library.edgernn_glue_kernels.restype = ctypes.c_char_p
     library.edgernn_glue_buffer.restype = ctypes.c_size_t
     library.edgernn_glue_buffer.argtypes = [ctypes.c_size_t]

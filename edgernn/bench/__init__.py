@@ -1,0 +1,1 @@
+"""Benchmarks: every engine on the same stream, in turns; and a stream followed live."""
