@@ -1,7 +1,8 @@
 # make demo   everything in one go: install, train, export --int8, verify, compare with float
 # make test   lint, types and all tests, the second environment with tflite-runtime included
-# make toolchain  cross compilers and emulators for the tests of the exported C; make test calls it
-# make bench  step latency against the other engines;  make accuracy DATA=folder  float against int8
+# make toolchain  cross compilers, emulators, a browser for the tests; make test calls it
+# make bench [DATA=folder]  all benchmarks, RESULTS.md, pictures; BENCH="--only step" passes options on
+# make bench-compare [BASE=folder]  measure again, and what got worse since a saved run
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,8 +14,10 @@ OLD_PYTHON := $(firstword $(foreach p,$(PYTHON) python3.11 python3.10,$(if $(she
 	| grep True),$(p))))
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DATA ?=
+BENCH ?=
+BASE ?= benchmarks/results
 
-.PHONY: demo test lint toolchain bench accuracy clean
+.PHONY: demo test lint toolchain bench bench-compare accuracy family clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,7 +46,7 @@ lint: $(BIN)/.installed
 	$(BIN)/python tools/typing_layout.py
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml edgernn
 
-# Cross compilers and emulators; says what it cannot have, whose tests are then skipped.
+# Cross compilers, emulators, a browser; says what it cannot have, whose tests are then skipped.
 toolchain:
 	@firmware_tests/toolchain.sh
 
@@ -51,15 +54,21 @@ test: lint toolchain $(OLD_VENV)/.installed
 	EDGERNN_TFLITE_RUNTIME_PYTHON=$(if $(OLD_PYTHON),$(CURDIR)/$(OLD_VENV)/bin/python) \
 		OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
+# The benchmarks, RESULTS.md and the pictures; DATA=folder includes the accuracy.
 bench: $(BIN)/.installed
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.latency
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.native
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks \
-		--benchmark-group-by=param:hidden --benchmark-columns=min,median,iqr,rounds
+	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA)) $(BENCH)
 
-accuracy: $(BIN)/.installed
-	@test -n "$(DATA)" || { echo "name the data: make accuracy DATA=folder"; exit 2; }
-	$(BIN)/python -m benchmarks.accuracy --data $(DATA)
+# The same into build/bench, then what got worse since a saved run, beyond noise.
+bench-compare: $(BIN)/.installed
+	rm -rf build/bench
+	$(BIN)/python -m benchmarks.run --out build/bench $(if $(DATA),--data $(DATA)) $(BENCH)
+	$(BIN)/python -m benchmarks.compare $(BASE) build/bench/results
+
+SAVE_accuracy := --seeds 0,1,2 --rounding nearest,search,compensated
+accuracy family: $(BIN)/.installed
+	@test -n "$(DATA)" || { echo "name the data: make $@ DATA=folder"; exit 2; }
+	$(BIN)/python -m benchmarks.$@ --data $(DATA) $(SAVE_$@) --save
+	$(BIN)/python -m benchmarks.run --render-only
 
 clean:
 	rm -rf build dist $(VENV) $(OLD_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,16 +13,30 @@ from itertools import pairwise
 from typing import Final
 
 from edgernn.drawing import Box, Drawing
+from edgernn.pictures import DARK, LIGHT, variables
 
+_NAMES: Final = ("ink", "muted", "paper", "bad")
 CHAR, LINE, PAD, GAP, RANK_GAP, MARGIN = 7.0, 17.0, 10.0, 28.0, 46.0, 24.0
-_FILLS: Final = ("#eef4fb", "#fdf3e7", "#eef8ee", "#f6effa", "#fdeef0", "#f2f2ec")
+_BANDS: Final = 6
+_OWN: Final = "edgernn-network"
 _STYLE: Final = (
-    "text{font:12px ui-monospace,Menlo,Consolas,monospace;fill:#1c2733}"
-    ".name{font-weight:600}.dim{fill:#5a6a7a}.edge{fill:none;stroke:#7c8b9a;stroke-width:1.3}"
-    ".box{fill:#fff;stroke:#31475e;stroke-width:1.2}.end{fill:#31475e;stroke:#31475e}"
-    ".end-text{fill:#fff;font-weight:600}.loop{fill:none;stroke:#c0562b;stroke-width:1.3}"
-    ".state{fill:#a0431d}"
+    "{own} text{{font:12px ui-monospace,Menlo,Consolas,monospace;fill:{ink}}}"
+    "{own} .name{{font-weight:600}}{own} .dim{{fill:{muted}}}"
+    "{own} .edge{{fill:none;stroke:{muted};stroke-width:1.3}}{own} .tip{{fill:{muted}}}"
+    "{own} .box{{fill:{paper};stroke:{muted};stroke-width:1.2}}"
+    "{own} .end{{fill:{ink};stroke:{ink}}}{own} .end-text{{fill:{paper};font-weight:600}}"
+    "{own} .stage{{paint-order:stroke;stroke:{paper};stroke-width:4px}}"
+    "{own} .loop{{fill:none;stroke:{bad};stroke-width:1.3}}{own} .state{{fill:{bad}}}"
 )
+
+
+def _style(inline: bool) -> str:
+    """Colours as CSS variables: those of the page that it is part of, or else of its own."""
+    colours = {name: _var(name) for name in _NAMES}
+    style = _STYLE.format(own=f".{_OWN}", **colours)
+    if inline:
+        return style
+    return f"{style}@media (prefers-color-scheme: dark){{:root{{{variables(DARK)}}}}}"
 
 
 @dataclass(eq=False)
@@ -44,9 +58,19 @@ class _Place:
         return self.x + self.width / 2
 
 
-def svg(drawing: Drawing, title: str) -> str:
-    """The drawing as an SVG document."""
-    return _Layout(drawing).document(title)
+def svg(drawing: Drawing, title: str, inline: bool = False) -> str:
+    """The drawing as an SVG document, in light or dark as the viewer is set; or, inline, as an
+    element of a page that declares `edgernn.pictures.variables`."""
+    return _Layout(drawing).document(title, _style(inline))
+
+
+def _var(name: str) -> str:
+    return f"var(--edgernn-{name},{getattr(LIGHT, name)})"
+
+
+def _band(number: int) -> str:
+    index = number % _BANDS
+    return f"var(--edgernn-series-{index},{LIGHT.series[index]})"
 
 
 class _Layout:
@@ -139,24 +163,28 @@ class _Layout:
             y += height + RANK_GAP
         self.height = y - RANK_GAP + MARGIN
 
-    def document(self, title: str) -> str:
+    def document(self, title: str, style: str) -> str:
         """The SVG, in the order in which it is painted."""
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:.0f} '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="{_OWN}" viewBox="0 0 {self.width:.0f} '
             f'{self.height:.0f}" width="{self.width:.0f}" height="{self.height:.0f}" role="img">',
-            f"<title>{escape(title)}</title><style>{_STYLE}</style>",
+            f"<title>{escape(title)}</title><style>{style}</style>",
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-            'markerHeight="7" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" '
-            'fill="#7c8b9a"/></marker></defs>',
-            f'<rect width="{self.width:.0f}" height="{self.height:.0f}" fill="#fff"/>',
-            *self._bands(),
+            'markerHeight="7" orient="auto-start-reverse"><path class="tip" d="M0 0L8 4L0 8z"/>'
+            "</marker></defs>",
+            f'<rect style="fill:{_var("paper")}" width="{self.width:.0f}" '
+            f'height="{self.height:.0f}"/>',
+            *(rect for rect, _ in self._bands()),
             *(self._edge(route) for route in self.routes),
+            # Over the lines that cross them.
+            *(title for _, title in self._bands()),
             *(self._box(place) for place in self.places.values()),
             "</svg>",
         ]
         return "\n".join(parts) + "\n"
 
-    def _bands(self) -> list[str]:
+    def _bands(self) -> list[tuple[str, str]]:
+        """A band and its title, for each stage."""
         bands = []
         for number, title in enumerate(self.drawing.stages):
             own = [p for p in self.places.values() if p.box and p.box.stage == number]
@@ -164,11 +192,12 @@ class _Layout:
                 continue
             top = min(p.y for p in own) - RANK_GAP / 2 + 4
             end = max(p.y + p.height for p in own) + RANK_GAP / 2 - 4
-            bands.append(
+            rect = (
                 f'<rect x="6" y="{top:.1f}" width="{self.width - 12:.1f}" '
-                f'height="{end - top:.1f}" rx="8" fill="{_FILLS[number % len(_FILLS)]}"/>'
-                f'<text class="dim" x="14" y="{top + 14:.1f}">{escape(title)}</text>'
+                f'height="{end - top:.1f}" rx="8" style="fill:{_band(number)};fill-opacity:0.09"/>'
             )
+            text = f'<text class="dim stage" x="14" y="{top + 14:.1f}">{escape(title)}</text>'
+            bands.append((rect, text))
         return bands
 
     def _edge(self, route: list[_Place]) -> str:

@@ -45,6 +45,15 @@ class Builder:
     constants: dict[str, NDArray[np.int16]] = field(default_factory=dict)
     mask: str = ""
 
+    def begin(self, layer: str) -> None:
+        """What is appended from here on belongs to this layer: for a builder that keeps account."""
+
+    def meant(self, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> None:
+        """The numbers that the integers of a product stand for: for a builder that keeps account.
+
+        weight (rows, K), bias (rows,), float64 or float32.
+        """
+
     def tensor(self, name: str, size: int, scale: Scale) -> str:
         """Declare a tensor; its name must be new."""
         if name in self.tensors:
@@ -104,6 +113,7 @@ class Builder:
         scale: Scale,
     ) -> str:
         """Quantize weight (rows, K) and bias (rows,) and append the product."""
+        self.meant(name, weight, bias)
         matrix = quantize_matrix(weight, bias, moments, self.scale(x), scale, self.rounding, name)
         self.tensor(name, len(weight), scale)
         self.operators.append(Operator("linear", (x,), (name,), matrix))

@@ -227,6 +227,7 @@ def equal_rows(
         np.full(rows, shift, np.int32),
     )
     b.tensor(name, rows, scale)
+    b.meant(name, np.full((rows, columns), float(weight)), np.full(rows, bias))
     b.operators.append(Operator("linear", (x,), (name,), matrix))
     return name
 

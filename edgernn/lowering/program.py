@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,18 @@ from edgernn.runtime.program import Operator, Program, Scale
 from edgernn.runtime.validate import validate
 
 
-def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[str, Any]) -> Program:
-    """Lower a calibrated float graph. UnsupportedError if a number does not fit the scheme."""
-    builder = Builder(rounding)
+def lower(
+    graph: Graph,
+    ranges: Ranges,
+    rounding: Rounding,
+    metadata: Mapping[str, Any],
+    make: Callable[[Rounding], Builder] = Builder,
+) -> Program:
+    """Lower a calibrated float graph. UnsupportedError if a number does not fit the scheme.
+
+    make: what builds the program; a builder of one's own sees every number before it is rounded.
+    """
+    builder = make(rounding)
     tensors: dict[str, str] = {}
     for name in graph.inputs:
         scale = input_scale(graph, name, ranges)
@@ -36,6 +45,7 @@ def lower(graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[st
         )
     for node in graph.nodes:
         lower_node(builder, graph, node, tensors, ranges)
+    builder.begin("")
     for f in graph.feedback:
         _close(builder, f, tensors)
     outputs = {output.name: tensors[output.value] for output in graph.outputs}
@@ -60,6 +70,7 @@ def lower_node(
 ) -> None:
     """Append one node; tensors, value -> tensor, gets the values that it writes."""
     inputs = [tensors[name] for name in node.inputs]
+    builder.begin(node.name)
     if node.kind in CELLS:
         builder.mask = tensors[node.mask] if node.mask else ""
         results = CELLS[node.kind].lower(builder, node, tuple(inputs), ranges)

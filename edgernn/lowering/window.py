@@ -6,7 +6,7 @@ picked step is computed once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from edgernn.graph import Graph, Node
@@ -23,9 +23,16 @@ PICKS: Final = ("last", "first")
 
 
 def lower_window(
-    graph: Graph, ranges: Ranges, rounding: Rounding, metadata: Mapping[str, Any]
+    graph: Graph,
+    ranges: Ranges,
+    rounding: Rounding,
+    metadata: Mapping[str, Any],
+    make: Callable[[Rounding], Builder] = Builder,
 ) -> Window:
-    """Lower a calibrated graph into stages. UnsupportedError if a number does not fit."""
+    """Lower a calibrated graph into stages. UnsupportedError if a number does not fit.
+
+    make: what builds each stage, as in `edgernn.lowering.program.lower`.
+    """
     inputs = tuple(
         Tensor(name, graph.sizes[name], input_scale(graph, name, ranges)) for name in graph.inputs
     )
@@ -36,7 +43,7 @@ def lower_window(
     for number, (direction, nodes) in enumerate(plan):
         later = [node for _, others in plan[number + 1 :] for node in others]
         wanted = _read_outside(graph, nodes, later, picks)
-        stage = _lowered(graph, direction, nodes, wanted, known, picks, ranges, rounding)
+        stage = _lowered(graph, direction, nodes, wanted, known, picks, ranges, make(rounding))
         for name, tensor in stage.program.outputs.items():
             t = stage.program.tensors[tensor]
             known[name] = Tensor(name, t.size, t.scale)
@@ -110,9 +117,8 @@ def _lowered(
     known: Mapping[str, Tensor],
     picks: Mapping[str, Node],
     ranges: Ranges,
-    rounding: Rounding,
+    builder: Builder,
 ) -> Stage:
-    builder = Builder(rounding)
     own = {name for node in nodes for name in node.outputs}
     read = dict.fromkeys(n for node in nodes for n in node.reads if n not in own)
     sources = {name: _source(name, picks) for name in read}
