@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import nn
 
-from benchmarks.timing import microseconds
+from edgernn.bench.timing import interleaved
 from edgernn.console import table
 from edgernn.engines.onnx import FloatOnnx, OnnxEngine
 from edgernn.engines.tflite import TFLiteEngine
@@ -90,19 +90,19 @@ def step_latency(x: NDArray[np.float32]) -> dict[str, float]:
     onnx = OnnxEngine(BUILD / "model.onnx", program)
     floats = FloatOnnx(BUILD / "model.float.onnx")
     zeros = {n: np.zeros((1, len(v)), np.float32) for n, v in states.items()}
-    return microseconds(
-        {
-            "NumPy": lambda: runtime.step_int(inputs["x"]),
-            "native: C from Python": lambda: native_step(inputs["x"]),
-            lite.name: lambda: lite.step(inputs, states),
-            f"{onnx.name}, int8": lambda: onnx.step(inputs, states),
-            "ONNX Runtime, float": lambda: floats.run({"x": x[None, None]}, zeros),
-        }
-    )
+    calls = {
+        "NumPy": lambda: runtime.step_int(inputs["x"]),
+        "native: C from Python": lambda: native_step(inputs["x"]),
+        lite.name: lambda: lite.step(inputs, states),
+        f"{onnx.name}, int8": lambda: onnx.step(inputs, states),
+        "ONNX Runtime, float": lambda: floats.run({"x": x[None, None]}, zeros),
+    }
+    timings = interleaved(calls)
+    return {name: timings.microseconds(name) for name in calls}
 
 
 def main() -> None:
-    """Train, export, verify, compare."""
+    """Train, export, verify, budget, report, compare."""
     BUILD.mkdir(parents=True, exist_ok=True)
     x_train, y_train, x_test, y_test = load()
     print(f"training a GRU({HIDDEN}) on {len(x_train)} digits, row by row ...", flush=True)
@@ -119,6 +119,11 @@ def main() -> None:
     command("export", f"{files}/model.pt2", "--int8", *calibration, "--out", files, *formats)
     command("build", files)
     command("verify", files, "--native")
+    np.savez(BUILD / "test.npz", x=x_test, y=y_test)
+    data = ("--data", f"{files}/test.npz", "--labels", "y")
+    board = ("--target", "nrf52840-dk")
+    command("budget", files, *board, "--step", "1ms", "--accuracy-drop", "0.2", *data)
+    command("report", files, *board, *data)
 
     with torch.no_grad():
         floats = model(torch.from_numpy(x_test)).numpy()
