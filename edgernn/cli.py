@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
+from edgernn.commands.bench import bench
+from edgernn.commands.budget import budget
 from edgernn.commands.build import build
 from edgernn.commands.export import export
 from edgernn.commands.inspect import inspect
+from edgernn.commands.report import report
 from edgernn.commands.run import run
 from edgernn.commands.verify import verify
 from edgernn.version import __version__
@@ -48,8 +51,10 @@ def main() -> None:
     edgernn build build/
     edgernn run build/model.safetensors --input x.npy --output y.npy
     edgernn inspect build/model.safetensors
+    edgernn budget build/ --target nrf52840-dk
+    edgernn report build/
     """
 
 
-for _command in (export, verify, build, run, inspect):
+for _command in (export, verify, build, run, inspect, bench, budget, report):
     main.add_command(_command)

@@ -89,11 +89,16 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="attention_pooling",
-    arrays=("weight", "bias", "vector"),
+    shapes={
+        "weight": ("attention", "input"),
+        "bias": ("attention",),
+        "vector": ("attention",),
+    },
     outputs=("p", "L"),
     states=("p", "L"),
     step=step,
     lower=lower,
     prepare=prepare,
     products=("tanh",),
+    sizes=("input", "1"),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgernn.cells.sizes import NAMES, evaluate, solve
 from edgernn.graph import FloatArray, Node
 from edgernn.lowering.builder import Builder
 from edgernn.ranges import Ranges
@@ -27,7 +28,8 @@ class Cell:
     """A recurrent cell, whole: the float reference, the calibration and the lowering read this.
 
     kind: its name in a graph and in the exported PyTorch program.
-    arrays: names of its weights, in the order in which the PyTorch operator passes them.
+    shapes: the shape of each of its weights by name, in the order in which the PyTorch operator
+    passes them, as products of sizes with a name: ("3*hidden", "input"); `edgernn.cells.sizes`.
     outputs: what a step gives, the cell's output first; the value of node.outputs, one by one.
     states: which of the outputs are carried to the next step, in the order of the step's states;
     a single letter each where it has a usual one (h, c).
@@ -40,10 +42,11 @@ class Cell:
     products: noted values that a matrix product reads; calibration then keeps their covariance.
     counted: noted values that say how far inputs reach, in their order, where not every element
     of an input counts.
+    sizes: of each output, such as "hidden". reads: of each input.
     """
 
     kind: str
-    arrays: tuple[str, ...]
+    shapes: Mapping[str, tuple[str, ...]]
     outputs: tuple[str, ...]
     states: tuple[str, ...]
     step: Step
@@ -52,6 +55,37 @@ class Cell:
     products: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ("hidden",)
+    reads: tuple[str, ...] = ("input",)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of its weights, in order."""
+        return tuple(self.shapes)
+
+    def shapes_at(self, values: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """Array name -> shape, for sizes by name."""
+        return {
+            name: tuple(evaluate(size, values) for size in shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def sizes_of(self, node: Node, features: Sequence[int]) -> dict[str, int]:
+        """The sizes by name that a node has; features: sizes of its inputs. ValueError if arrays,
+        states and inputs do not fit each other."""
+        known = list(zip(self.reads, features, strict=True))
+        known += [
+            (size, length)
+            for name, shape in self.shapes.items()
+            for size, length in zip(shape, node.arrays[name].shape, strict=True)
+        ]
+        of_output = dict(zip(self.outputs, self.sizes, strict=True))
+        known += [
+            (of_output[name], len(state.initial))
+            for name, state in zip(self.states, node.carried, strict=True)
+        ]
+        numbers = {k: int(v) for k, v in node.numbers.items() if k in NAMES}
+        return solve(known, numbers)
 
 
 def sigmoid(x: FloatArray) -> FloatArray:

@@ -130,11 +130,16 @@ def _depthwise(b: Builder, node: Node, whole: str, size: int, ranges: Ranges) ->
 
 CELL = Cell(
     kind="conv1d",
-    arrays=("weight", "bias"),
+    shapes={
+        "weight": ("filters*groups", "columns", "taps"),
+        "bias": ("filters*groups",),
+    },
     outputs=("y", "buffer"),
     states=("buffer",),
     step=step,
     lower=lower,
     products=tuple(f"taps{i}" for i in range(BLOCKS)),
     numbers=("dilation", "groups"),
+    sizes=("filters*groups", "span*columns*groups"),
+    reads=("columns*groups",),
 )

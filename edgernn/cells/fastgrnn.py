@@ -111,12 +111,17 @@ def _product(
 
 def _cell(kind: str) -> Cell:
     low = kind.partition("_low_")[2]
-    names = []
-    for which, array in (("w", "weight_ih"), ("u", "weight_hh")):
-        names += [f"{array}_down", f"{array}_up"] if which in low else [array]
+    shapes: dict[str, tuple[str, ...]] = {}
+    for which, array, columns in (("w", "weight_ih", "input"), ("u", "weight_hh", "hidden")):
+        if which in low:
+            shapes[f"{array}_down"] = (f"{which}_rank", columns)
+            shapes[f"{array}_up"] = ("hidden", f"{which}_rank")
+        else:
+            shapes[array] = ("hidden", columns)
+    shapes |= {"zeta": ("1",), "nu": ("1",), "bias_z": ("hidden",), "bias_n": ("hidden",)}
     return Cell(
         kind=kind,
-        arrays=(*names, "zeta", "nu", "bias_z", "bias_n"),
+        shapes=shapes,
         outputs=("h",),
         states=("h",),
         step=step,

@@ -57,7 +57,12 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="gru",
-    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    shapes={
+        "weight_ih": ("3*hidden", "input"),
+        "weight_hh": ("3*hidden", "hidden"),
+        "bias_ih": ("3*hidden",),
+        "bias_hh": ("3*hidden",),
+    },
     outputs=("h",),
     states=("h",),
     step=step,

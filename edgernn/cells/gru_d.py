@@ -130,14 +130,23 @@ def _decay(b: Builder, name: str, exponent: str, width: float, scale: Scale) -> 
 
 CELL = Cell(
     kind="gru_d",
-    arrays=(
-        "weight_ih", "weight_hh", "weight_mh", "bias_ih",
-        "decay_x", "bias_decay_x", "decay_h", "bias_decay_h", "mean",
-    ),
+    shapes={
+        "weight_ih": ("3*hidden", "input"),
+        "weight_hh": ("3*hidden", "hidden"),
+        "weight_mh": ("3*hidden", "input"),
+        "bias_ih": ("3*hidden",),
+        "decay_x": ("input",),
+        "bias_decay_x": ("input",),
+        "decay_h": ("hidden", "input"),
+        "bias_decay_h": ("hidden",),
+        "mean": ("input",),
+    },
     outputs=("h", "x"),
     states=("h", "x"),
     step=step,
     lower=lower,
     products=("filled", "hd", "rh"),
     counted=("filled",),
-)  # fmt: skip
+    sizes=("hidden", "input"),
+    reads=("input", "input", "input"),
+)

@@ -61,7 +61,12 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="gru_reset_before",
-    arrays=("weight_ih", "weight_hh", "weight_rh", "bias_ih"),
+    shapes={
+        "weight_ih": ("3*hidden", "input"),
+        "weight_hh": ("2*hidden", "hidden"),
+        "weight_rh": ("hidden", "hidden"),
+        "bias_ih": ("3*hidden",),
+    },
     outputs=("h",),
     states=("h",),
     step=step,

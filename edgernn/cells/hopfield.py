@@ -79,9 +79,12 @@ def _whole(node: Node) -> NDArray[np.int8]:
 
 CELL = Cell(
     kind="hopfield",
-    arrays=("weight",),
+    shapes={
+        "weight": ("hidden", "hidden"),
+    },
     outputs=("s",),
     states=("s",),
     step=step,
     lower=lower,
+    reads=("hidden",),
 )

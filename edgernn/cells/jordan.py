@@ -83,13 +83,20 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 VARIANTS: Final = tuple(
     Cell(
         kind=kind_of(hidden, output),
-        arrays=("weight_ih", "weight_yh", "weight_hy", "bias_ih", "bias_hy"),
+        shapes={
+            "weight_ih": ("hidden", "input"),
+            "weight_yh": ("hidden", "output"),
+            "weight_hy": ("output", "hidden"),
+            "bias_ih": ("hidden",),
+            "bias_hy": ("output",),
+        },
         outputs=("y",),
         states=("y",),
         step=step,
         lower=lower,
         prepare=input_product,
         products=("h",),
+        sizes=("output",),
     )
     for hidden in HIDDEN
     for output in OUTPUT

@@ -81,7 +81,14 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="layer_norm_gru",
-    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gain_ih", "gain_hh"),
+    shapes={
+        "weight_ih": ("3*hidden", "input"),
+        "weight_hh": ("3*hidden", "hidden"),
+        "bias_ih": ("3*hidden",),
+        "bias_hh": ("3*hidden",),
+        "gain_ih": ("3*hidden",),
+        "gain_hh": ("3*hidden",),
+    },
     outputs=("h",),
     states=("h",),
     step=step,

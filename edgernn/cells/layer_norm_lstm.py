@@ -74,11 +74,20 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="layer_norm_lstm",
-    arrays=("weight_ih", "weight_hh", "bias_ih", "gain_ih", "gain_hh", "gain_c", "bias_c"),
+    shapes={
+        "weight_ih": ("4*hidden", "input"),
+        "weight_hh": ("4*hidden", "hidden"),
+        "bias_ih": ("4*hidden",),
+        "gain_ih": ("4*hidden",),
+        "gain_hh": ("4*hidden",),
+        "gain_c": ("hidden",),
+        "bias_c": ("hidden",),
+    },
     outputs=("h", "c"),
     states=("h", "c"),
     step=step,
     lower=lower,
     prepare=prepare,
     numbers=("eps",),
+    sizes=("hidden", "hidden"),
 )

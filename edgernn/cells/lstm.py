@@ -99,10 +99,16 @@ def lower_memory(builder: Builder, node: Node, gates: str, c: str) -> str:
 
 CELL = Cell(
     kind="lstm",
-    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    shapes={
+        "weight_ih": ("4*hidden", "input"),
+        "weight_hh": ("4*hidden", "hidden"),
+        "bias_ih": ("4*hidden",),
+        "bias_hh": ("4*hidden",),
+    },
     outputs=("h", "c"),
     states=("h", "c"),
     step=step,
     lower=lower,
     prepare=input_product,
+    sizes=("hidden", "hidden"),
 )

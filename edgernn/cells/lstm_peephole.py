@@ -89,10 +89,16 @@ def _peephole(builder: Builder, name: str, weight: FloatArray, c: str, gate: str
 
 CELL = Cell(
     kind="lstm_peephole",
-    arrays=("weight_ih", "weight_hh", "weight_peephole", "bias_ih"),
+    shapes={
+        "weight_ih": ("4*hidden", "input"),
+        "weight_hh": ("4*hidden", "hidden"),
+        "weight_peephole": ("3*hidden",),
+        "bias_ih": ("4*hidden",),
+    },
     outputs=("h", "c"),
     states=("h", "c"),
     step=step,
     lower=lower,
     prepare=input_product,
+    sizes=("hidden", "hidden"),
 )

@@ -46,11 +46,18 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="lstm_projection",
-    arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"),
+    shapes={
+        "weight_ih": ("4*hidden", "input"),
+        "weight_hh": ("4*hidden", "projection"),
+        "bias_ih": ("4*hidden",),
+        "bias_hh": ("4*hidden",),
+        "weight_hr": ("projection", "hidden"),
+    },
     outputs=("h", "c"),
     states=("h", "c"),
     step=step,
     lower=lower,
     prepare=input_product,
     products=("m",),
+    sizes=("projection", "hidden"),
 )

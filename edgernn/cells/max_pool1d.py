@@ -40,10 +40,11 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="max_pool1d",
-    arrays=(),
+    shapes={},
     outputs=("y", "buffer"),
     states=("buffer",),
     step=step,
     lower=lower,
     numbers=("dilation",),
+    sizes=("input", "span*input"),
 )

@@ -57,7 +57,11 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 
 CELL = Cell(
     kind="mgu",
-    arrays=("weight_ih", "weight_hh", "bias_ih"),
+    shapes={
+        "weight_ih": ("2*hidden", "input"),
+        "weight_hh": ("2*hidden", "hidden"),
+        "bias_ih": ("2*hidden",),
+    },
     outputs=("h",),
     states=("h",),
     step=step,

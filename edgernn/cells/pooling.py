@@ -77,17 +77,19 @@ def start_lowest(builder: Builder, name: str) -> None:
 
 MEAN = Cell(
     kind="mean_pooling",
-    arrays=(),
+    shapes={},
     outputs=("p", "n"),
     states=("p", "n"),
     step=mean_step,
     lower=mean_lower,
+    sizes=("input", "1"),
 )
 MAX = Cell(
     kind="max_pooling",
-    arrays=(),
+    shapes={},
     outputs=("m",),
     states=("m",),
     step=max_step,
     lower=max_lower,
+    sizes=("input",),
 )

@@ -56,7 +56,12 @@ def lower(builder: Builder, node: Node, x: tuple[str, ...], ranges: Ranges) -> t
 TANH, RELU = (
     Cell(
         kind=kind,
-        arrays=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+        shapes={
+            "weight_ih": ("hidden", "input"),
+            "weight_hh": ("hidden", "hidden"),
+            "bias_ih": ("hidden",),
+            "bias_hh": ("hidden",),
+        },
         outputs=("h",),
         states=("h",),
         step=step,

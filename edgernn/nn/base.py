@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.cells import CELLS
+from edgernn.cells.sizes import evaluate
 from edgernn.nn.operator import STEPS, run_stack
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Recurrent(nn.Module):
-    """A stack of one cell. Subclasses give `kind`, `shapes` and `step`, see CONTRIBUTING.
+    """A stack of one cell. Subclasses give `kind`, `step`, perhaps `sizes`: see CONTRIBUTING.
 
     Arguments as of torch.nn.GRU: x is (T, N, F), or (N, T, F) with batch_first; parameters are
     called weight_ih_l0, weight_ih_l0_reverse, and so on. Called as layer(x), layer(x, hx),
@@ -52,10 +53,15 @@ class Recurrent(nn.Module):
                     self.register_parameter(f"{name}_{suffix}", nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """What the shapes of the cell's arrays are made of, but for the input's size."""
+        return {"hidden": self.hidden_size}
+
     def shapes(self, input_size: int) -> Shapes:
         """Array name -> shape, for every array of the cell; a name that begins with `bias` is
         left at zero without bias."""
-        raise NotImplementedError
+        return CELLS[self.kind].shapes_at({**self.sizes, "input": input_size})
 
     @staticmethod
     def step(
@@ -67,7 +73,9 @@ class Recurrent(nn.Module):
     @property
     def state_sizes(self) -> tuple[int, ...]:
         """Size of each state, in the order of the cell."""
-        return (self.hidden_size,) * len(CELLS[self.kind].states)
+        cell, values = CELLS[self.kind], {**self.sizes, "input": self.input_size}
+        sizes = dict(zip(cell.outputs, cell.sizes, strict=True))
+        return tuple(evaluate(sizes[name], values) for name in cell.states)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from edgernn.cells.fastgrnn import KINDS
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 from edgernn.nn.operator import STEPS
 
 
@@ -44,16 +46,10 @@ class FastGRNN(Recurrent):
         self.kind = KINDS[(w_rank is not None) + 2 * (u_rank is not None)]
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, bidirectional)
 
-    def shapes(self, input_size: int) -> Shapes:
-        size = self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {}
-        matrices = (("weight_ih", input_size, self.w_rank), ("weight_hh", size, self.u_rank))
-        for name, columns, rank in matrices:
-            if rank is None:
-                shapes[name] = (size, columns)
-            else:
-                shapes |= {f"{name}_down": (rank, columns), f"{name}_up": (size, rank)}
-        return {**shapes, "zeta": (1,), "nu": (1,), "bias_z": (size,), "bias_n": (size,)}
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        ranks = {"w_rank": self.w_rank, "u_rank": self.u_rank}
+        return {**super().sizes, **{name: rank for name, rank in ranks.items() if rank}}
 
     def reset_parameters(self) -> None:
         """Uniform in +-1 / sqrt(hidden_size); zeta 1, nu -4, biases 1, as the authors start."""

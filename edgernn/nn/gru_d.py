@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 
 
 class GRUD(Recurrent):
@@ -49,24 +49,6 @@ class GRUD(Recurrent):
             # Measured, not trained.
             del self._parameters[f"mean_{suffix}"]
             self.register_buffer(f"mean_{suffix}", start.clone())
-
-    def shapes(self, input_size: int) -> Shapes:
-        rows, size = 3 * self.hidden_size, self.hidden_size
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, size),
-            "weight_mh": (rows, input_size),
-            "bias_ih": (rows,),
-            "decay_x": (input_size,),
-            "bias_decay_x": (input_size,),
-            "decay_h": (size, input_size),
-            "bias_decay_h": (size,),
-            "mean": (input_size,),
-        }
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        return (self.hidden_size, self.input_size)
 
     def forward(  # type: ignore[override]
         self,

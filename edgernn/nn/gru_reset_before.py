@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 
 
 class GRUResetBefore(Recurrent):
@@ -25,15 +25,6 @@ class GRUResetBefore(Recurrent):
     """
 
     kind = "gru_reset_before"
-
-    def shapes(self, input_size: int) -> Shapes:
-        size = self.hidden_size
-        return {
-            "weight_ih": (3 * size, input_size),
-            "weight_hh": (2 * size, size),
-            "weight_rh": (size, size),
-            "bias_ih": (3 * size,),
-        }
 
     @staticmethod
     def step(

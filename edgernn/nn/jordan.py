@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from edgernn.cells.jordan import HIDDEN, OUTPUT, VARIANTS, kind_of
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 from edgernn.nn.operator import STEPS
 
 
@@ -51,18 +52,8 @@ class Jordan(Recurrent):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, bidirectional)
 
     @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """The output's."""
-        return (self.output_size,)
-
-    def shapes(self, input_size: int) -> Shapes:
-        return {
-            "weight_ih": (self.hidden_size, input_size),
-            "weight_yh": (self.hidden_size, self.output_size),
-            "weight_hy": (self.output_size, self.hidden_size),
-            "bias_ih": (self.hidden_size,),
-            "bias_hy": (self.output_size,),
-        }
+    def sizes(self) -> Mapping[str, int]:
+        return {**super().sizes, "output": self.output_size}
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, output_size={self.output_size}, {self.kind}"

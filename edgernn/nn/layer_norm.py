@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 
 
 def _scaled(x: Tensor, gain: Tensor, eps: float) -> Tensor:
@@ -56,18 +56,6 @@ class LayerNormLSTM(_LayerNormalized):
 
     kind = "layer_norm_lstm"
 
-    def shapes(self, input_size: int) -> Shapes:
-        rows = 4 * self.hidden_size
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, self.hidden_size),
-            "bias_ih": (rows,),
-            "gain_ih": (rows,),
-            "gain_hh": (rows,),
-            "gain_c": (self.hidden_size,),
-            "bias_c": (self.hidden_size,),
-        }
-
     @staticmethod
     def step(
         w: dict[str, Tensor], x: list[Tensor], states: list[Tensor], numbers: dict[str, float]
@@ -96,17 +84,6 @@ class LayerNormGRU(_LayerNormalized):
     """
 
     kind = "layer_norm_gru"
-
-    def shapes(self, input_size: int) -> Shapes:
-        rows = 3 * self.hidden_size
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, self.hidden_size),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-            "gain_ih": (rows,),
-            "gain_hh": (rows,),
-        }
 
     @staticmethod
     def step(

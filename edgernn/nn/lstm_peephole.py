@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 
 
 class LSTMPeephole(Recurrent):
@@ -21,15 +21,6 @@ class LSTMPeephole(Recurrent):
     """
 
     kind = "lstm_peephole"
-
-    def shapes(self, input_size: int) -> Shapes:
-        size = self.hidden_size
-        return {
-            "weight_ih": (4 * size, input_size),
-            "weight_hh": (4 * size, size),
-            "weight_peephole": (3 * size,),
-            "bias_ih": (4 * size,),
-        }
 
     @staticmethod
     def step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgernn.nn.base import Recurrent, Shapes
+from edgernn.nn.base import Recurrent
 
 
 class MGU(Recurrent):
@@ -18,14 +18,6 @@ class MGU(Recurrent):
     """
 
     kind = "mgu"
-
-    def shapes(self, input_size: int) -> Shapes:
-        rows = 2 * self.hidden_size
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, self.hidden_size),
-            "bias_ih": (rows,),
-        }
 
     @staticmethod
     def step(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.budget.accuracy import _outputs, _predictions, _threshold
+from edgernn.budget.accuracy import both_outputs, predictions, threshold_of
 from edgernn.budget.subject import Subject
 from edgernn.graph import FloatArray
 
@@ -26,8 +26,8 @@ def classification(
         return None
     graph = subject.float_model.graph
     output = graph.outputs[0]
-    threshold = _threshold(graph, output)
-    pairs = [found[output.name] for found in _outputs(subject, graph, sequences)]
+    threshold = threshold_of(graph, output)
+    pairs = [found[output.name] for found in both_outputs(subject, graph, sequences)]
     wanted = np.concatenate([np.asarray(label).reshape(-1) for label in labels])
     real, whole = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     width = real.shape[1]
@@ -36,7 +36,7 @@ def classification(
     if threshold is not None and width > 1:
         # A decision for each feature is no choice of one class.
         return None
-    floats, ints = _predictions(real, threshold), _predictions(whole, threshold)
+    floats, ints = predictions(real, threshold), predictions(whole, threshold)
     if len(floats) != len(wanted):
         return None
     counted = wanted >= 0

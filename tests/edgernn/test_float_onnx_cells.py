@@ -97,7 +97,7 @@ def test_several_inputs_and_outputs_that_are_no_states(monkeypatch: pytest.Monke
         return [mixed, b, a * np.float32(0.5) + gx, mixed - u[:, 1:]]
 
     cell = Cell(
-        "mixed", ("weight_ih", "weight_hh"), ("y", "b", "a", "z"), ("a", "b"), step,
+        "mixed", {"weight_ih": (), "weight_hh": ()}, ("y", "b", "a", "z"), ("a", "b"), step,
         CELLS["mgu"].lower, lambda node, x: [product(x[0], node.arrays["weight_ih"]), x[1]],
     )  # fmt: skip
     monkeypatch.setitem(CELLS, "mixed", cell)

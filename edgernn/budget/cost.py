@@ -1,0 +1,116 @@
+"""What a program costs on a core, in one shape for streams and for windows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgernn.exporters.c.model import Model
+from edgernn.exporters.c.window_model import WindowModel
+from edgernn.footprint import Target, estimate, load_targets
+from edgernn.footprint.window import window_estimate
+from edgernn.runtime.errors import UnsupportedError
+from edgernn.targets import Device
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes, and what one step costs, or one window of a program that takes windows.
+
+    flash: weights, with the model's own tables, tables of the engine, code. ram: state, stack,
+    scratch included, the work buffer of a window, and ports, the application's arrays for inputs
+    and outputs. measured: all its loops were measured; else some were added up. Errors are
+    relative, the largest found on held-out models.
+    """
+
+    weights: int
+    tables: int
+    code: int
+    state: int
+    stack: int
+    scratch: int
+    buffer: int
+    ports: int
+    macs: int
+    instructions: int
+    measured: bool
+    flash_error: float
+    ram_error: float
+    instructions_error: float
+
+    @property
+    def flash(self) -> int:
+        """Bytes of flash in all."""
+        return self.weights + self.tables + self.code
+
+    @property
+    def ram(self) -> int:
+        """Bytes of RAM in all."""
+        return self.state + self.stack + self.buffer + self.ports
+
+    def as_json(self) -> dict[str, Any]:
+        """All numbers, with the sums."""
+        return {"flash": self.flash, "ram": self.ram, **asdict(self)}
+
+
+def target_of(device: Device) -> Target:
+    """The measured core whose counts a device has. UnsupportedError if there is none."""
+    targets = load_targets()
+    if device.core not in targets:
+        raise UnsupportedError(
+            f"the instructions of {device.core} were not counted, so {device.name} has no estimate"
+        )
+    return targets[device.core]
+
+
+def cost_of(model: Model | WindowModel, target: Target, steps: int = 1) -> Cost:
+    """What a model costs on a core; steps: of a window."""
+    if isinstance(model, WindowModel):
+        return _window(model, target, steps)
+    found = estimate(model, target)
+    program = model.program
+    names = [*program.inputs, *program.outputs.values()]
+    errors = found.errors
+    return Cost(
+        found.weights,
+        found.tables,
+        found.code,
+        found.state,
+        found.stack,
+        found.scratch,
+        0,
+        2 * sum(program.tensors[name].size for name in names),
+        found.macs,
+        # Of a step that does next to nothing, a sum of prices may be below zero.
+        max(1, found.instructions),
+        found.measured,
+        errors.flash.worst,
+        errors.ram.worst,
+        errors.instructions.worst,
+    )
+
+
+def _window(model: WindowModel, target: Target, steps: int) -> Cost:
+    found = window_estimate(model, target, steps)
+    window, errors = model.window, found.errors
+    tensors, once = window.tensors(), window.once()
+    ports = sum(tensor.size * steps for tensor in window.inputs)
+    for source in window.outputs.values():
+        every = source.at == "step" and source.value not in once
+        ports += tensors[source.value].size * (steps if every else 1)
+    return Cost(
+        found.weights,
+        found.tables,
+        found.code,
+        found.state,
+        found.stack,
+        model.scratch_bytes - model.state_bytes,
+        found.buffer,
+        2 * ports,
+        found.macs,
+        found.instructions,
+        found.measured,
+        errors.flash.worst,
+        errors.ram.worst,
+        errors.instructions.worst,
+    )
