@@ -47,6 +47,9 @@ def float_instructions(image: Image, elf: Path) -> list[str]:
     Without Helium anything of the FPU's: saving its registers alone makes interrupts slower.
     """
     found = instructions(image, elf)
+    if "aarch64" in image.board.toolchain.prefix:
+        # fmov carries bits, of whatever they are.
+        return [name for name in found if re.match(r"f(?!mov)|[su]cvtf|bf", name)]
     if "riscv" in image.board.toolchain.prefix:
         return [name for name in found if re.match(r"(c\.)?f(?!ence)", name)]
     if image.board.vectors:

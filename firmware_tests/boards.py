@@ -19,11 +19,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A cross compiler, the C library (for string.h alone) and the emulator that goes with it."""
+    """A cross compiler and the emulator that goes with it.
+
+    startup: what runs before main, in firmware/. specs: of the C library, which is there for
+    string.h alone; "" if there is none for firmware: then own says what stands for it.
+    flags: for compiler and linker.
+    """
 
     prefix: str
     specs: str
     emulator: str
+    startup: str
+    own: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,22 @@ class Board:
     kernels: str = "portable"
 
 
-ARM: Final = Toolchain("arm-none-eabi-", "nano.specs", "qemu-system-arm")
-RISCV: Final = Toolchain("riscv64-unknown-elf-", "picolibc.specs", "qemu-system-riscv32")
+ARM: Final = Toolchain("arm-none-eabi-", "nano.specs", "qemu-system-arm", "startup_arm.c")
+RISCV: Final = Toolchain(
+    "riscv64-unknown-elf-", "picolibc.specs", "qemu-system-riscv32", "startup_riscv.c"
+)
+# A compiler for Linux: its library is none for firmware, and it has habits of its own.
+AARCH64: Final = Toolchain(
+    "aarch64-linux-gnu-",
+    "",
+    "qemu-system-aarch64",
+    "startup_aarch64.c",
+    ("memory_aarch64.c",),
+    (
+        *("-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector"),
+        *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none,-z,max-page-size=4096"),
+    ),
+)
 MB: Final = 1 << 20
 _AT_0: Final = Memory(0x00000000, 4 * MB)
 _AT_20000000: Final = Memory(0x20000000, 4 * MB)
@@ -138,6 +160,19 @@ BOARDS: Final = {
             Memory(0x80000000, 4 * MB),
             Memory(0x80400000, 4 * MB),
             clock=None,
+        ),
+        # The core of the Raspberry Pi 3 and Zero 2; the code is the same for those of the 4 and 5.
+        Board(
+            "virt",
+            "AArch64",
+            AARCH64,
+            ("-march=armv8-a",),
+            ("-M", "virt", "-cpu", "cortex-a53", "-nic", "none"),
+            Memory(0x40100000, 4 * MB),
+            Memory(0x40800000, 4 * MB),
+            clock=62.5e6,
+            vectors=True,
+            kernels="neon",
         ),
     )
 }

@@ -108,7 +108,7 @@ def compiled(
     for path, content in sources.items():
         (folder / path).write_bytes(content)
     flags = ("-std=c99", optimize, *board.compile_flags, *WARNINGS)
-    flags += (f"--specs={board.toolchain.specs}", "-ffunction-sections", "-fdata-sections")
+    flags += (*toolchain_flags(board), "-ffunction-sections", "-fdata-sections")
     flags += tuple(f"-D{define}" for define in defines)
     own = [path for path in sources if not path.endswith(".h")]
     execute([f"{board.toolchain.prefix}gcc", *flags, "-c", *own], folder)
@@ -116,6 +116,12 @@ def compiled(
     image = Image(board, tuple(models), folder, flags, objects)
     (folder / "memory.ld").write_text(memory_script(board), encoding="ascii")
     return image
+
+
+def toolchain_flags(board: Board) -> tuple[str, ...]:
+    """What the compiler of a board is always told."""
+    specs = board.toolchain.specs
+    return (*((f"--specs={specs}",) if specs else ()), *board.toolchain.flags)
 
 
 def memory_script(board: Board) -> str:
@@ -130,14 +136,27 @@ def memory_script(board: Board) -> str:
 def link(image: Image, name: str, main: Sequence[str], objects: Sequence[str], *extra: str) -> Path:
     """Compile parts of firmware/ and link them with objects to <name>.elf, with <name>.map."""
     board = image.board
-    family = "arm" if board.toolchain.prefix.startswith("arm") else "riscv"
-    files = [SOURCES / source for source in (f"startup_{family}.c", *main)]
+    files = [*_fixed(image, extra), *(SOURCES / source for source in main)]
     options = ["-I", ".", "-I", str(SOURCES), "-L", ".", "-T", str(SOURCES / "sections.ld")]
     options += ["-nostartfiles", f"-Wl,--gc-sections,--fatal-warnings,-Map={name}.map"]
     command = [f"{board.toolchain.prefix}gcc", *image.flags, *extra, *options]
     command += [*(str(file) for file in files), *objects, "-o", f"{name}.elf"]
     execute(command, image.folder)
     return image.folder / f"{name}.elf"
+
+
+def _fixed(image: Image, defines: Sequence[str]) -> list[Path]:
+    """The objects that every firmware has, compiled once for an image."""
+    harness = ["-DHARNESS"] * ("-DHARNESS" in defines)
+    toolchain = image.board.toolchain
+    objects = []
+    for source in (toolchain.startup, *toolchain.own):
+        target = image.folder / f"{Path(source).stem}{'_harness' * len(harness)}.o"
+        if not target.exists():
+            options = [*image.flags, *harness, "-c", str(SOURCES / source), "-o", str(target)]
+            execute([f"{toolchain.prefix}gcc", *options], image.folder)
+        objects.append(target)
+    return objects
 
 
 def minimal(image: Image, name: str | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_tests.boards import Board
 from firmware_tests.build import Image
 from firmware_tests.toolchain import ToolError, execute
 
@@ -19,12 +21,17 @@ from firmware_tests.toolchain import ToolError, execute
 _REQUEST: Final = struct.Struct("<5I")
 _RESULT: Final = struct.Struct("<4I16s")
 _MAGIC: Final = 0x314E5245
-_RUN, _COUNT, _STACK = 0, 1, 2
+_RUN, _COUNT, _STACK, _ALL = 0, 1, 2, 3
 _STATE, _TRACE, _SKEW = 1, 2, 4
-_SHIFTS: Final = (8, 5, 2, 0)
+SHIFTS: Final = (8, 5, 2, 0)
 """An instruction lasts 2^shift ns. The first lets each last several ticks of any board's clock, so
 that counts are exact; the others are for steps so long that the clock passes zero."""
 _OVERFLOW: Final = 0xFFFFFFFF
+
+
+def shifts(board: Board) -> tuple[int, ...]:
+    """To be tried one after the other; what counts instructions itself counts them at 0."""
+    return SHIFTS if board.clock is not None else (0,)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def count_instructions(
     to 2 million instructions; above, two ticks of the clock may be missing: 4, 31, at last 125.
     """
     clock = image.board.clock
-    for shift in _SHIFTS if clock is not None else (0,):
+    for shift in shifts(image.board):
         _, output, _ = _execute(image, model, _COUNT, 0, inputs, None, shift)
         ticks = np.frombuffer(output, "<u4").reshape(-1, 2).astype(np.int64)
         if (ticks != _OVERFLOW).all():
@@ -97,6 +104,31 @@ def stack_bytes(
     """Bytes of stack that each step over inputs (T, I) wrote below its caller's: (T,)."""
     _, output, _ = _execute(image, model, _STACK, 0, inputs, None, None)
     return np.frombuffer(output, "<u4").astype(np.int64)
+
+
+def measure_all(
+    image: Image, inputs: Sequence[NDArray[np.int16]]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Instructions and bytes of stack of each step, (T,) both, of every model of an image; inputs:
+    of each (T, I), one T for all. In one run: much faster than one by one."""
+    with tempfile.TemporaryDirectory(dir=image.folder) as name:
+        folder = Path(name)
+        steps = len(inputs[0])
+        request = _REQUEST.pack(_MAGIC, 0, _ALL, steps, 0)
+        (folder / "request").write_bytes(request)
+        (folder / "inputs").write_bytes(b"".join(x.astype("<i2").tobytes() for x in inputs))
+        shift = shifts(image.board)[0]
+        said = emulate(image, folder, "-icount", f"shift={shift}")
+        content = (folder / "outputs").read_bytes()
+    figures = np.frombuffer(content, "<u4").astype(np.int64)
+    if figures.size != 3 * steps * len(inputs) or (figures == _OVERFLOW).any():
+        raise ToolError(f"{image.board.name} did not measure all of its models: {said}")
+    clock = image.board.clock
+    per_tick = 1.0 if clock is None else 1e9 / clock / 2**shift
+    return [
+        (np.rint((model[:, 1] - model[:, 0]) * per_tick).astype(np.int64) + 1, model[:, 2])
+        for model in figures.reshape(len(inputs), steps, 3)
+    ]
 
 
 def trace(image: Image, inputs: NDArray[np.int16], model: str | None = None) -> list[str]:

@@ -17,8 +17,8 @@ from edgernn.footprint.estimate import table_bytes
 from edgernn.runtime.program import Program
 from firmware_tests.boards import Board
 from firmware_tests.build import Image, Model, build
-from firmware_tests.emulator import count_instructions
-from firmware_tests.measure import measure
+from firmware_tests.emulator import measure_all
+from firmware_tests.sizes import sizes
 
 STEPS: Final = 4
 PER_IMAGE: Final = 40
@@ -48,17 +48,19 @@ def inputs(model: Model, steps: int) -> NDArray[np.int16]:
 
 
 def measure_programs(
-    board: Board, programs: Mapping[str, Program], sizes: bool = True
+    board: Board, programs: Mapping[str, Program], sized: bool = True
 ) -> list[Sample]:
-    """Build and measure programs on a board; sizes: bytes too, which takes longer."""
+    """Build and measure programs on a board; sized: bytes too, which takes longer."""
     samples: list[Sample] = []
     for names in _batches(programs):
         models = [Model.of(programs[n], n, to_c(programs[n], n)) for n in names]
         with tempfile.TemporaryDirectory() as folder:
             image = build(board, models, Path(folder) / "image")
-            for model in models:
+            figures = measure_all(image, [inputs(model, STEPS) for model in models])
+            for model, (instructions, stack) in zip(models, figures, strict=True):
                 c_model = CModel(programs[model.name], model.name)
-                samples.append(_sample(image, model, c_model, sizes))
+                count, depth = float(instructions.mean()), int(stack.max())
+                samples.append(_sample(image, model, c_model, count, depth, sized))
     return samples
 
 
@@ -76,19 +78,19 @@ def _batches(programs: Mapping[str, Program]) -> Iterator[list[str]]:
         yield batch
 
 
-def _sample(image: Image, model: Model, c_model: CModel, sizes: bool) -> Sample:
-    x = inputs(model, STEPS)
-    if not sizes:
-        instructions = count_instructions(image, x, model.name)
-        return Sample(model.name, c_model, float(instructions.mean()))
-    result = measure(image, x, model.name)
+def _sample(
+    image: Image, model: Model, c_model: CModel, instructions: float, stack: int, sized: bool
+) -> Sample:
+    if not sized:
+        return Sample(model.name, c_model, instructions, stack=stack)
+    found = sizes(image, model.name)
     return Sample(
         model.name,
         c_model,
-        result.mean_instructions,
-        result.flash,
-        result.flash - result.sizes.weights - table_bytes(c_model),
-        result.sizes.weights,
-        result.ram,
-        result.stack,
+        instructions,
+        found.flash,
+        found.flash - found.weights - table_bytes(c_model),
+        found.weights,
+        found.state + found.static + stack,
+        stack,
     )

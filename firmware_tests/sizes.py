@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,12 @@ def pieces(linker_map: Path) -> list[Piece]:
 
 def totals(image: Image, elf: Path) -> tuple[int, int]:
     """Bytes of flash and of RAM, without the stack, that the size tool finds in a firmware."""
-    printed = execute([f"{image.board.toolchain.prefix}size", elf], image.folder)
+    return _totals(f"{image.board.toolchain.prefix}size", elf, elf.stat().st_mtime_ns)
+
+
+@cache
+def _totals(tool: str, elf: Path, _changed: int) -> tuple[int, int]:
+    printed = execute([tool, elf], elf.parent)
     text, data, bss = (int(number) for number in printed.splitlines()[1].split()[:3])
     return text + data, data + bss
 
@@ -81,7 +87,9 @@ def sizes(image: Image, model: str | None = None) -> Sizes:
     weights = tables = state = static = 0
     for piece in found:
         own, engine = piece.file in image.objects, piece.file.startswith("edgernn")
-        constant = piece.section.startswith((".rodata", ".srodata"))
+        # What the compiler itself keeps there, for vector registers, belongs to the code.
+        literal = ".cst" in piece.section
+        constant = piece.section.startswith((".rodata", ".srodata")) and not literal
         if own and constant and engine:
             tables += piece.size
         elif own and constant:

@@ -101,7 +101,33 @@ def markdown(table: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
             values = [f"{cost['instructions']:,}", f"{cost['instructions'] / macs:.2f}"]
             values += [f"{cost[column]:,}" for column in COLUMNS[1:]]
             lines.append(f"| {cores[target]} | {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_errors()]) + "\n"
+
+
+def _errors() -> list[str]:
+    """How far estimates are from the boards."""
+    lines = [
+        "",
+        "## How far `edgernn.footprint` is from the boards",
+        "",
+        "Worst and mean error, in %, of held-out programs, by `python -m firmware_tests.fit`:",
+        "stacks of the usual cells, networks of the whole family in other sizes, and random stacks",
+        "with embeddings, normalization, convolutions, activations, sums, pooling and heads.",
+        "measured: every loop is one whose like was measured, in another size or another network.",
+        "summed: the same programs as if none of their loops had been, each a sum of operators.",
+        "window: window programs, of 16, 5 and 1 steps.",
+        "",
+        "| | programs | | instructions | flash | RAM |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for target in load_targets().values():
+        for kind, found in target.errors.items():
+            shown = [
+                f"{100 * error.worst:.1f}, {100 * error.mean:.1f}"
+                for error in (found.instructions, found.flash, found.ram)
+            ]
+            lines.append(f"| {target.core} | {kind} | {found.programs} | {' | '.join(shown)} |")
+    return lines
 
 
 def main() -> None:

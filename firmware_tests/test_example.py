@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgernn.exporters.c import to_c
-from firmware_tests.boards import Board
-from firmware_tests.build import SOURCES, memory_script
+from firmware_tests.boards import BOARDS, Board
+from firmware_tests.build import SOURCES, memory_script, toolchain_flags
+from firmware_tests.conftest import require as needs
 from firmware_tests.toolchain import execute
 from tests.exporters.c_host import require
 from tests.programs import random_program
@@ -41,13 +42,19 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return subprocess.run([example], check=True, capture_output=True, text=True).stdout
 
 
+# A library that is none for firmware has no printf for it either.
+@pytest.mark.parametrize(
+    "board",
+    [board for board in BOARDS.values() if board.toolchain.specs],
+    ids=lambda board: f"{board.core}",
+)
 def test_the_example_prints_on_the_board_what_it_prints_here(
     board: Board, printed: str, tmp_path: Path
 ) -> None:
+    needs([board])
     gcc = f"{board.toolchain.prefix}gcc"
-    flags = [*board.compile_flags, f"--specs={board.toolchain.specs}"]
-    family = "arm" if board.toolchain.prefix.startswith("arm") else "riscv"
-    sources = [SOURCES / s for s in (f"startup_{family}.c", *SUPPORT)]
+    flags = [*board.compile_flags, *toolchain_flags(board)]
+    sources = [SOURCES / s for s in (board.toolchain.startup, *SUPPORT)]
     execute([gcc, *flags, "-DHARNESS", "-O2", "-c", *sources], tmp_path)
     (tmp_path / "memory.ld").write_text(memory_script(board), encoding="ascii")
     objects = [str(tmp_path / f"{s.stem}.o") for s in sources]

@@ -130,7 +130,9 @@ def test_states_go_in_and_out(board: Board, tmp_path: Path) -> None:
 
 def test_floats_and_a_heap_are_found(board: Board, tmp_path: Path) -> None:
     found = {}
-    for define in ("WRONG_NOTHING", "WRONG_FLOAT", "WRONG_HEAP"):
+    # Without a C library there is no heap either.
+    library = bool(board.toolchain.specs)
+    for define in ("WRONG_NOTHING", "WRONG_FLOAT", *(["WRONG_HEAP"] if library else [])):
         image = wrong(board, tmp_path / define, define)
         elf = minimal(image)
         floats = binary.float_symbols(image, elf) + binary.float_instructions(image, elf)
@@ -138,7 +140,7 @@ def test_floats_and_a_heap_are_found(board: Board, tmp_path: Path) -> None:
     assert found == {
         "WRONG_NOTHING": (False, False),
         "WRONG_FLOAT": (True, False),
-        "WRONG_HEAP": (False, True),
+        **({"WRONG_HEAP": (False, True)} if library else {}),
     }
 
 
@@ -161,11 +163,12 @@ def test_sizes_are_those_of_the_linked_pieces(board: Board, tmp_path: Path) -> N
         for name in (".text.sized_step", ".text.edgernn_value")
     )
     assert found.flash == found.weights + found.tables + found.code
-    # The call of the step, and words of alignment.
-    assert 0 <= found.code - step.size - table.size - 8 < 80
+    # The call of the step, and words of alignment; AArch64 has functions at multiples of 16.
+    most = 160 if "aarch64" in board.toolchain.prefix else 80
+    assert 0 <= found.code - step.size - table.size - 8 < most
 
 
-@pytest.mark.parametrize("name", ["mps2-an386", "mps3-an547", "rv32imc"])
+@pytest.mark.parametrize("name", ["mps2-an386", "mps3-an547", "rv32imc", "virt"])
 def test_the_count_is_that_of_a_trace_of_every_instruction(name: str, tmp_path: Path) -> None:
     """QEMU's own log of what it executed knows nothing of clocks."""
     require([BOARDS[name]])

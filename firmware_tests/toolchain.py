@@ -45,7 +45,8 @@ def missing(toolchain: Toolchain) -> list[str]:
     absent = [name for name in (*programs, toolchain.emulator) if shutil.which(name) is None]
     if not absent:
         # The C library is a package of its own; its specs are found only if it is installed.
-        where = execute([programs[0], f"-print-file-name={toolchain.specs}"], Path()).strip()
-        library = "picolibc" if "picolibc" in toolchain.specs else "newlib"
+        file = toolchain.specs or "libc.a"
+        where = execute([programs[0], f"-print-file-name={file}"], Path()).strip()
+        library = {"nano.specs": "newlib", "picolibc.specs": "picolibc"}.get(file, "libc6-dev")
         absent += [] if Path(where).is_absolute() else [library]
     return absent

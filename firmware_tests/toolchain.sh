@@ -1,5 +1,5 @@
 #!/bin/sh
-# Cross compilers and emulators for the tests of the exported C: `make toolchain`.
+# Cross compilers, emulators and a browser for the tests: `make toolchain`.
 #
 # Installs what is missing with apt-get, as root or through a sudo that asks for no password. What
 # cannot be had is named, and its tests are skipped; with CI=true nothing may be skipped.
@@ -23,11 +23,12 @@ missing() {
     found arm-none-eabi-gcc nano.specs || echo libnewlib-arm-none-eabi
     have riscv64-unknown-elf-gcc || echo gcc-riscv64-unknown-elf
     found riscv64-unknown-elf-gcc picolibc.specs || echo picolibc-riscv64-unknown-elf
-    have qemu-system-arm || echo qemu-system-arm
+    have qemu-system-arm && have qemu-system-aarch64 || echo qemu-system-arm
     have qemu-system-riscv32 || echo "qemu-system-misc qemu-system-riscv?"
     have qemu-aarch64-static || echo qemu-user-static
     have clang || echo clang
     have cmake || echo cmake
+    have chromium || echo chromium
     have ninja || echo ninja-build
     have arduino-builder || echo "arduino-builder?"
     fuzzes || echo "libclang-rt-dev?"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.exporters.c.model import Model
 from edgernn.footprint.features import engine_feature
@@ -15,13 +16,19 @@ from edgernn.graph import Graph, Node, Output
 from edgernn.lowering.builder import Builder
 from edgernn.lowering.program import lower
 from edgernn.rounding import Nearest
-from edgernn.runtime.program import UNIT, Matrix, Operator, Program, Scale, Tensor
-from tests.programs import random_graph, random_program, random_ranges, random_structure
+from edgernn.runtime.operators import KINDS
+from edgernn.runtime.program import GATE, UNIT, Matrix, Operator, Program, Scale, Tensor
+from tests.programs import random_graph, random_program, random_ranges
 
 CELLS: Final = {"gru": 4.0, "lstm": 4.0, "lstm ": 8.0, "rnn_tanh": 4.0, "rnn_relu": 4.0}
 """Cells and the ranges of their values: at one the LSTM's loop is shorter."""
 PARTIAL: Final = {1: [19, 35], 2: [1, 17, 27, 65], 8: [4, 19, 36, 67]}
 """Lanes -> sizes that are no multiple of it; the first is one turn of a loop, if there are such."""
+
+
+LOOP_KINDS: Final = ("add", "sub", "mul", "logistic", "tanh", "relu", "rescale", "maximum",
+                     "select", "lookup", "rsqrt")  # fmt: skip
+LOOP_SCALES: Final = (UNIT, UNIT, GATE, Scale(1, -14), Scale(3, -14), Scale(1, -12))
 
 
 def products() -> dict[str, Program]:
@@ -176,9 +183,82 @@ def reset_to_zero(program: Program) -> Program:
     return replace(program, states=tuple(states))
 
 
-def structures() -> dict[str, Program]:
-    """Programs of no particular architecture: what a loop costs by its operators."""
-    return {f"any{seed}": random_structure(1000 + seed) for seed in range(12)}
+def loops(seeds: Sequence[int] | range) -> dict[str, Program]:
+    """One loop of any operators each: what a loop costs that was never measured."""
+    return {f"loop{seed}": _loop(seed) for seed in seeds}
+
+
+def _loop(seed: int) -> Program:
+    rng = np.random.default_rng(seed)
+
+    def one_of(*choices: Any) -> Any:
+        return choices[int(rng.integers(len(choices)))]
+
+    size = one_of(1, 2, 5, 8, 16, 16, 21, 24, 31, 32, 48)
+    b, inputs = Builder(Nearest()), []
+    for i in range(int(rng.integers(1, 6))):
+        inputs.append(
+            b.tensor(f"x{i}", 1 if i and rng.random() < 0.15 else size, one_of(*LOOP_SCALES))
+        )
+    wanted = int(rng.integers(1, 13))
+    waves = [np.sin(np.linspace(0, rng.uniform(1, 20), 513)) for _ in range(2)]
+    while len(b.operators) < wanted:
+        _append(b, one_of, size, [np.round(32767 * wave).astype(np.int16) for wave in waves])
+    read = {name for op in b.operators for name in op.inputs}
+    computed = [op.name for op in b.operators]
+    outputs = [name for name in computed if name not in read]
+    if rng.random() < 0.3:
+        outputs.append(one_of(*computed))
+    kept = [name for name in inputs if name in read]
+    b.tensors = {n: t for n, t in b.tensors.items() if n in kept or n in computed}
+    named = {f"y{i}": name for i, name in enumerate(dict.fromkeys(outputs))}
+    return b.program(tuple(kept), named, {})
+
+
+def _append(
+    b: Builder, one_of: Callable[..., Any], size: int, tables: list[NDArray[np.int16]]
+) -> None:
+    """One more operator, or none if the first draw does not fit."""
+    kind = one_of("add", "mul", "mul", *LOOP_KINDS)
+    full = [name for name in b.tensors if b.size(name) == size]
+    x, y = one_of(*full[-4:]), one_of(*full[-6:])
+    scale, ins = b.scale(x), (x, y)
+    # Of equal operands the compiler makes something else; but squares are common.
+    if x == y and kind not in ("mul", "logistic", "tanh", "rescale", "lookup", "relu", "rsqrt"):
+        return
+    like = [name for name in full if b.scale(name) == scale and name != x]
+    if kind in ("maximum", "select") and not like:
+        return
+    if kind in ("add", "sub"):
+        scale = one_of(scale, scale, Scale(scale.mantissa, scale.exponent + 1), *LOOP_SCALES)
+    elif kind == "mul":
+        scale = Scale.of(scale.fraction * b.scale(y).fraction / UNIT.fraction)
+    elif kind in ("logistic", "tanh"):
+        scale, ins = UNIT, (x,)
+    elif kind in ("rescale", "lookup"):
+        scale, ins = one_of(*LOOP_SCALES), (x,)
+    elif kind == "maximum":
+        ins = (x, one_of(*like))
+    elif kind == "select":
+        masks = [n for n in b.tensors if b.size(n) in (1, size) and n != x]
+        ins = (one_of(*masks), x, one_of(*like))
+    elif kind == "relu":
+        ins = (x,)
+    elif kind == "rsqrt":
+        if scale.mantissa != 1 or scale.exponent % 2:
+            return
+        scale, ins = Scale(1, -18 - scale.exponent // 2), (x,)
+    if scale.mantissa > 100 or not -25 < scale.exponent < 0:
+        return
+    out = Tensor(f"t{len(b.operators)}", size, scale)
+    table = one_of(*tables) if kind == "lookup" else None
+    op = Operator(kind, ins, (out.name,), None, table)
+    try:
+        KINDS[kind].check(op, [b.tensors[name] for name in ins], (out,))
+    except ValueError:
+        return
+    b.tensors[out.name] = out
+    b.operators.append(op)
 
 
 def held_out() -> dict[str, Program]:

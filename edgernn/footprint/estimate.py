@@ -20,21 +20,17 @@ from edgernn.footprint.features import (
     Function,
     code_features,
     engine_feature,
-    frame,
     functions,
     instruction_features,
-    loop_code,
-    loop_instructions,
-    operator_code,
-    operator_instructions,
 )
-from edgernn.footprint.targets import Target, load_targets
+from edgernn.footprint.loops import frame, loop_code, loop_instructions
+from edgernn.footprint.targets import Errors, Target, load_targets
 from edgernn.runtime.program import Program
 
 TABLE_BYTES: Final = 514
 WIDE_ROW_BYTES: Final = 16
-MATRIX_BYTES: Final = 12
-STACK_ALIGNMENT: Final = {"rv32imc": 16}
+
+STACK_ALIGNMENT: Final = {"rv32imc": 16, "aarch64": 16}
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,9 @@ class Footprint:
 
     flash = weights + tables + code; ram = state + stack, scratch included. The input and the
     output of the step are the application's and are not counted. weights: all constants of the
-    model, its own tables among them. measured: every loop of the model is one whose like was
-    measured, otherwise it was added up from its operators; and an embedding's cost is known.
+    model, its own tables among them. macs: products of a weight. measured: every loop of the model
+    is one whose like was measured, otherwise it was added up from its operators; and an embedding's
+    cost is known. errors: how far such estimates were from what held-out programs needed.
     """
 
     weights: int
@@ -54,7 +51,9 @@ class Footprint:
     scratch: int
     stack: int
     instructions: int
+    macs: int
     measured: bool
+    errors: Errors
 
     @property
     def flash(self) -> int:
@@ -70,24 +69,28 @@ class Footprint:
 def estimate(program: Program | Model, target: Target) -> Footprint:
     """What a program costs, compiled with -O2 by the target's compiler."""
     model = program if isinstance(program, Model) else Model(program, "model")
-    loops, lanes = functions(model), target.lanes
-    instructions = instruction_features(model, target.limits)
-    code = code_features(model, target.limits)
-    measured = ROW not in code or ROW in target.code
+    loops = functions(model)
+    instructions = total(instruction_features(model, target.limits), target.instructions)
+    counts = code_features(model, target.limits)
+    code = total(counts, target.code)
     for loop in loops:
-        known = is_known(loop, target)
-        measured &= known
-        instructions += (loop_instructions if known else operator_instructions)(loop, lanes)
-        code += (loop_code if known else operator_code)(loop, lanes)
+        calls, size = loop_costs(loop, target)
+        instructions += sum(calls)
+        code += size
+    measured = (ROW not in counts or ROW in target.code) and all(
+        is_known(loop, target) for loop in loops
+    )
     return Footprint(
         weights=constant_bytes(model, target),
         tables=table_bytes(model),
-        code=round(total(code, target.code)),
+        code=round(code),
         state=model.state_bytes,
         scratch=2 * model.schedule.scratch,
-        stack=_stack(model, loops, target),
-        instructions=round(total(instructions, target.instructions)),
+        stack=stack_bytes(model, loops, target),
+        instructions=max(1, round(instructions)),
+        macs=macs(model),
         measured=measured,
+        errors=target.errors["measured" if measured else "summed"],
     )
 
 
@@ -108,19 +111,36 @@ def estimates(program: Program | Model) -> dict[str, Any]:
             "state_bytes": cost.state,
             "stack_bytes": cost.stack,
             "instructions_per_step": cost.instructions,
+            "macs_per_step": cost.macs,
             "measured_loops": cost.measured,
+            "errors": cost.errors.percent(),
         }
     return result
 
 
 def is_known(loop: Function, target: Target) -> bool:
-    """Has a loop that does the same, called in the same way, been measured?"""
-    return f"code {loop.name(target.lanes)}" in target.code
+    """Has a loop that does the same been measured?"""
+    return loop.key in target.loops
 
 
-def total(counts: Counter[str], prices: Mapping[str, float]) -> float:
+def loop_costs(loop: Function, target: Target) -> tuple[list[float], float]:
+    """Instructions of each call of a loop, and bytes of its code."""
+    calls = [
+        max(1.0, total(counts, target.instructions))
+        for counts in loop_instructions(loop, target.lanes)
+    ]
+    return calls, max(2.0, total(loop_code(loop, target.lanes), target.code))
+
+
+def total(counts: Mapping[str, int], prices: Mapping[str, float]) -> float:
     """The sum; what was never seen to cost anything costs nothing."""
     return sum(count * prices.get(feature, 0.0) for feature, count in counts.items())
+
+
+def macs(model: Model) -> int:
+    """Products of a weight in a step."""
+    products = (a for a in model.schedule.actions if isinstance(a, Multiply))
+    return sum(int(product.matrix.weight.size) for product in products)
 
 
 def table_bytes(model: Model) -> int:
@@ -136,32 +156,52 @@ def constant_bytes(model: Model, target: Target) -> int:
     sizes += [2 * len(model.program.constants[name]) for name in model.schedule.constants]
     sizes += [table.values.nbytes for table in model.schedule.tables]
     for action in model.schedule.actions:
-        if not isinstance(action, Multiply):
-            continue
-        rows, columns = (int(n) for n in action.matrix.weight.shape)
-        groups, rest = -(-rows // 4), columns % 8
-        stored = columns - rest + (0 if rest == 0 else target.rest4 if rest <= 4 else 8)
-        narrow = fits_32_bits(action.matrix)
-        constants = groups * target.group_bytes if narrow else rows * WIDE_ROW_BYTES
-        sizes += [MATRIX_BYTES, 4 * groups * stored, constants]
+        if isinstance(action, Multiply):
+            sizes.append(product_bytes(action, target))
     return sum(sizes)
 
 
-def _stack(model: Model, loops: list[Function], target: Target) -> int:
-    """The frames of the step, as large as its most demanding loop makes it, and of the engine."""
-    frames = target.frames
-    if all(is_known(loop, target) for loop in loops):
-        own = step_frame(loops, frames, target.lanes)
-    else:
-        own = total(frame(loops), frames)
-    alignment = STACK_ALIGNMENT.get(target.name, 8)
-    step = -(-(2 * model.schedule.scratch + own) // alignment) * alignment
-    return round(step + frames.get(engine_feature(model), frames["engine"]))
+def product_bytes(action: Multiply, target: Target) -> int:
+    """Bytes of a product's constants."""
+    rows, columns = (int(n) for n in action.matrix.weight.shape)
+    groups, rest = -(-rows // 4), columns % 8
+    stored = columns - rest + (0 if rest == 0 else target.rest4 if rest <= 4 else 8)
+    narrow = fits_32_bits(action.matrix)
+    constants = groups * target.group_bytes if narrow else rows * WIDE_ROW_BYTES
+    return target.matrix_bytes + 4 * groups * stored + constants
 
 
-def step_frame(loops: list[Function], frames: Mapping[str, float], lanes: int) -> float:
-    """What the compiler puts into the step takes room there; a function of its own, below it."""
-    inside = [frames[loop.name(lanes)] for loop in loops if len(loop.sizes) == 1]
-    below = [frames[loop.name(lanes)] for loop in loops if len(loop.sizes) > 1]
-    further = frames["further loop"] * max(0, len(inside) - 1)
-    return max(inside, default=0.0) + max(below, default=0.0) + further
+def stack_bytes(model: Model, loops: list[Function], target: Target) -> int:
+    """The frames of the step, as large as its most demanding loop makes it, and of what it calls:
+    the engine, or a loop that is a function of its own."""
+    counts, below = frame_parts(model, loops, target.frames, target.lanes)
+    alignment = STACK_ALIGNMENT.get(target.name, 4)
+    own = arena_bytes(model) + max(0.0, total(counts, target.frames)) + below
+    return -(-round(own) // alignment) * alignment
+
+
+def arena_bytes(model: Model) -> int:
+    """Bytes of the scratch arena, which is one of int64."""
+    return -(-2 * model.schedule.scratch // 8) * 8
+
+
+def frame_parts(
+    model: Model, loops: list[Function], frames: Mapping[str, float], lanes: int
+) -> tuple[Counter[str], float]:
+    """What the stack beside the arena is a sum of, and bytes of the engine's to be added.
+
+    What the compiler puts into the step takes room there; a function of its own, below it, where
+    the engine's are, too, but not at the same time: of all these the most demanding one counts.
+    """
+    inside = [frame(f, lanes) for f in loops if len(f.sizes) == 1]
+    below = [frame(f, lanes) for f in loops if len(f.sizes) > 1]
+    counts: Counter[str] = Counter({"step frame": 1, "step port": len(model.ports)})
+    counts["step further loop"] = max(0, len(inside) - 1)
+    counts["step further product"] = sum(isinstance(a, Multiply) for a in model.schedule.actions)
+    engine = frames.get(engine_feature(model), frames["engine"])
+    if inside:
+        counts.update(max(inside, key=lambda features: total(features, frames)))
+    deepest = max(below, key=lambda features: total(features, frames), default=Counter())
+    if total(deepest, frames) > engine:
+        return +(counts + deepest), 0.0
+    return +counts, engine

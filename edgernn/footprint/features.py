@@ -14,7 +14,7 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import Final
 
-from edgernn.exporters.c.actions import Copy, Loop, Multiply, Row
+from edgernn.exporters.c.actions import Action, Copy, Loop, Multiply, Row
 from edgernn.exporters.c.loops import text_of, vectors
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.numbers import fits_32_bits
@@ -27,6 +27,8 @@ TRACKED_BYTES: Final = 256
 """Of a larger object GCC does not follow which bytes are overwritten."""
 ROW: Final = "row call"
 """An embedding's row is fetched."""
+PRODUCT: Final = "product"
+"""A matrix product is called."""
 CHUNK: Final = 512
 """Columns of a wide product that are summed in 32 bits at a time."""
 
@@ -47,12 +49,14 @@ class Limits:
 class Function:
     """A C function of a model: a loop, and the sizes of all its calls.
 
+    calls: the places of its calls among the actions of the step.
     key: equal for loops that do the same to different data, a cell and its like in other sizes.
     Of constants only those count that leave out an instruction.
     """
 
     loop: Loop
     sizes: tuple[int, ...]
+    calls: tuple[int, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -87,9 +91,37 @@ class Function:
         return len(self.loop.loads) + len(self.loop.stores) + len(self.loop.tables)
 
     @property
+    def accesses(self) -> int:
+        """Loads and stores of a turn."""
+        loads = sum(vector.size == self.loop.size for vector, _ in self.loop.loads)
+        return loads + len(self.loop.stores)
+
+    @cached_property
     def operators(self) -> Counter[str]:
-        """Calls of the engine's lane functions in the body."""
-        return Counter(re.findall(r"edgernn_(\w+)\(", _text(self.loop)))
+        """Calls of the engine's lane functions in the body; each also with its constants."""
+        counts: Counter[str] = Counter()
+        for name, arguments in re.findall(r"edgernn_(\w+)\(([^;]*)\);", _text(self.loop)):
+            constants = re.findall(r", (-?\d+)\b", arguments)
+            counts[name] += 1
+            if constants:
+                shown = (n if n in PLAIN_CONSTANTS else "n" for n in constants)
+                counts[f"{name} {','.join(shown)}"] += 1
+        return counts
+
+    @cached_property
+    def pressure(self) -> int:
+        """What wants a register: pointers, and the most values that wait at the same time."""
+        last = {v: i for i, o in enumerate(self.loop.operations) for v in o.inputs}
+        end = len(self.loop.operations)
+        last |= {v: end for v, _ in self.loop.stores}
+        last |= {v: end for v, _ in self.loop.loads if v.size != self.loop.size}
+        waiting = {v for v, _ in self.loop.loads if v.size != self.loop.size}
+        most = len(waiting)
+        for i, operation in enumerate(self.loop.operations):
+            waiting |= {*operation.inputs, operation.output}
+            most = max(most, len(waiting))
+            waiting = {v for v in waiting if last.get(v, -1) > i}
+        return most + self.pointers
 
 
 def _constant(match: re.Match[str]) -> str:
@@ -99,14 +131,22 @@ def _constant(match: re.Match[str]) -> str:
 
 def functions(model: Model) -> list[Function]:
     """The loops of a model: those with the same body are one function."""
-    sizes: dict[str, list[int]] = defaultdict(list)
+    calls: dict[str, list[int]] = defaultdict(list)
+    actions = model.schedule.actions
     loops: dict[str, Loop] = {}
-    for action in model.schedule.actions:
+    for index, action in enumerate(actions):
         if isinstance(action, Loop):
             text = _text(action)
             loops.setdefault(text, action)
-            sizes[text].append(action.size)
-    return [Function(loop, tuple(sizes[text])) for text, loop in loops.items()]
+            calls[text].append(index)
+    return [
+        Function(
+            loop,
+            tuple(a.size for a in (actions[i] for i in calls[text]) if isinstance(a, Loop)),
+            tuple(calls[text]),
+        )
+        for text, loop in loops.items()
+    ]
 
 
 def _text(loop: Loop) -> str:
@@ -115,38 +155,26 @@ def _text(loop: Loop) -> str:
 
 def instruction_features(model: Model, limits: Limits) -> Counter[str]:
     """Quantities that the instructions of one step are a weighted sum of, loops apart."""
-    program = model.program
-    counts: Counter[str] = Counter(step=1, port=len(program.inputs) + len(program.outputs))
+    counts = step_features(model)
     for action in model.schedule.actions:
-        if isinstance(action, Multiply):
-            counts.update(product_features(action))
-        elif isinstance(action, Copy):
-            how = "in place" if 2 * action.size <= limits.copy else "call"
-            counts[f"copy {how}"] += 1
-            counts[f"copied {how}"] += action.size
-        elif isinstance(action, Row):
-            counts.update({ROW: 1, "row element": action.size})
+        counts.update(action_features(action, limits))
     return +counts
 
 
-def loop_instructions(function: Function, lanes: int) -> Counter[str]:
-    """The same for a loop of one kind."""
-    counts = Counter({"call": len(function.sizes)})
-    for size in function.sizes:
-        # A function for several sizes may have two loops, one for those that are multiples.
-        partial = "mixed" in function.form(lanes) and size % lanes != 0
-        counts["partial call"] += partial
-        counts["partial turn" if partial else "turn"] += -(-size // lanes)
-    counts = +counts
-    return _named(counts, function, lanes)
+def step_features(model: Model) -> Counter[str]:
+    """Of a step that does nothing."""
+    program = model.program
+    return Counter(step=1, port=len(program.inputs) + len(program.outputs))
 
 
-def operator_instructions(function: Function, lanes: int) -> Counter[str]:
-    """The same for a loop that was never measured: the sum of its operators."""
-    turns = sum(-(-size // lanes) for size in function.sizes)
-    counts = Counter({"loop call": len(function.sizes), "loop turn": turns})
-    counts.update({f"turn {name}": turns * n for name, n in function.operators.items()})
-    return counts
+def action_features(action: Action, limits: Limits) -> Counter[str]:
+    """Of one action; none of a loop."""
+    if isinstance(action, Multiply):
+        return product_features(action)
+    if isinstance(action, Copy):
+        how = "in place" if 2 * action.size <= limits.copy else "call"
+        return Counter({f"copy {how}": 1, f"copied {how}": action.size})
+    return Counter({ROW: 1, "row element": action.size} if isinstance(action, Row) else {})
 
 
 def product_features(action: Multiply) -> Counter[str]:
@@ -206,7 +234,7 @@ def code_features(model: Model, limits: Limits) -> Counter[str]:
     if counts["memcpy call"] or counts["copy call"]:
         counts["memcpy"] = 1
     for action in model.schedule.actions:
-        counts["product"] += isinstance(action, Multiply)
+        counts[PRODUCT] += isinstance(action, Multiply)
         counts[ROW] += isinstance(action, Row)
     counts["row function"] = int(counts[ROW] > 0)
     return +counts
@@ -222,39 +250,6 @@ def cleared_bytes(model: Model) -> int:
         covered += [bool(state.initial.any())] * (2 * used) + [False] * (2 * (stored - used))
     left = [i for i, done in enumerate(covered) if not done]
     return left[-1] + 1 - left[0] if left else 0
-
-
-def loop_code(function: Function, lanes: int) -> Counter[str]:
-    """The same for a loop of one kind; one function whatever the number of its calls."""
-    counts = _named(Counter({"code": 1}), function, lanes)
-    # The price of the function has that of two calls.
-    counts["further argument"] = max(0, len(function.sizes) - 2) * (function.pointers + 1)
-    return +counts
-
-
-def operator_code(function: Function, lanes: int) -> Counter[str]:
-    """The same for a loop that was never measured."""
-    counts = Counter({"loop": 1, "loop pointer": function.pointers})
-    counts.update({f"code {name}": n for name, n in function.operators.items()})
-    counts["loop more calls"] = len(function.sizes) - 1
-    return counts
-
-
-def frame(loops: list[Function]) -> Counter[str]:
-    """What a step's frame is a sum of if one of its loops was never measured."""
-    return Counter(
-        {
-            "loops": 1,
-            "most pointers": max(loop.pointers for loop in loops),
-            "pointers": sum(loop.pointers for loop in loops),
-            "operators": sum(loop.operators.total() for loop in loops),
-        }
-    )
-
-
-def _named(counts: Counter[str], function: Function, lanes: int) -> Counter[str]:
-    name = function.name(lanes)
-    return Counter({f"{kind} {name}": n for kind, n in counts.items()})
 
 
 def engine_feature(*models: Model) -> str:

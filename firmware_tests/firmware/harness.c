@@ -10,7 +10,7 @@
 #include "models.h"
 #include "semihosting.h"
 
-enum { MODE_RUN = 0, MODE_COUNT = 1, MODE_STACK = 2 };
+enum { MODE_RUN = 0, MODE_COUNT = 1, MODE_STACK = 2, MODE_ALL = 3 };
 enum { FLAG_STATE = 1, FLAG_TRACE = 2, FLAG_SKEW = 4 };
 #define MAGIC 0x314E5245u
 #define GUARD 8 /* elements before and after each buffer */
@@ -69,11 +69,12 @@ static state_t state_given;
 #if defined(__arm__)
 __asm__(".section .text.harness_nothing,\"ax\"\n\t.syntax unified\n\t.thumb\n\t.global harness_nothing\n\t"
         ".type harness_nothing, %function\n\t.thumb_func\nharness_nothing:\n\tbx lr\n\t.text");
-#define READ_STACK_POINTER "mov %0, sp"
+#elif defined(__aarch64__)
+__asm__(".section .text.harness_nothing,\"ax\"\n\t.global harness_nothing\n\t"
+        ".type harness_nothing, %function\nharness_nothing:\n\tret\n\t.text");
 #else
 __asm__(".section .text.harness_nothing,\"ax\"\n\t.global harness_nothing\n"
         "harness_nothing:\n\tret\n\t.text");
-#define READ_STACK_POINTER "mv %0, sp"
 #endif
 
 static void fill_guards(int16_t *buffer, size_t count)
@@ -111,21 +112,14 @@ __attribute__((noinline)) static uint32_t count_call(step_t call, void *state, c
 __attribute__((noinline)) static uint32_t stack_of_call(step_t call, void *state, const int16_t *x,
                                                         int16_t *y, int *status, uint32_t paint)
 {
-    const volatile uint32_t *lowest = stack_limit;
-    volatile uint32_t *at;
-    uint32_t *stack;
-    __asm__ volatile(READ_STACK_POINTER : "=r"(stack));
-    for (at = stack_limit; at < stack; ++at) {
-        *at = paint;
-    }
+    const uint32_t *const stack = stack_paint(paint);
+    uint32_t used;
     *status = call(state, x, y);
-    while (lowest < stack && *lowest == paint) {
-        ++lowest;
-    }
-    if (lowest == stack_limit) {
+    used = stack_used(stack, paint);
+    if (used == UINT32_MAX) {
         semihost_fail("the stack is too small");
     }
-    return (uint32_t)((uintptr_t)stack - (uintptr_t)lowest);
+    return used;
 }
 
 /* Twice from the same state: a word that happens to be written with the paint is seen. */
@@ -154,6 +148,37 @@ static void read_state(const model_t *model)
     semihost_close(file);
 }
 
+/* Every model in turn, from its reset on: of each step ticks, and bytes of stack. */
+static void measure_all(uint32_t steps)
+{
+    const int32_t inputs = semihost_open("inputs", SEMIHOST_READ_FILE);
+    const int32_t outputs = semihost_open("outputs", SEMIHOST_WRITE_FILE);
+    int16_t *const x = x_memory.room + GUARD, *const y = y_memory.room + GUARD;
+    void *const state = &state_memory.state;
+    static state_t before;
+    uint32_t figures[3], step;
+    int status = 0;
+    size_t i;
+    for (i = 0; i < sizeof models / sizeof models[0]; ++i) {
+        const model_t *const model = &models[i];
+        model->reset(state);
+        for (step = 0; step < steps; ++step) {
+            semihost_read(inputs, x, 2u * model->x);
+            memcpy(&before, state, model->state);
+            figures[0] = count_call(model->nothing, state, x, y, &status);
+            figures[1] = count_call(model->step, state, x, y, &status);
+            memcpy(state, &before, model->state);
+            figures[2] = stack_of_step(model, x, y, &status);
+            if (status != 0) {
+                semihost_fail("a step was refused while it was measured");
+            }
+            semihost_write(outputs, figures, sizeof figures);
+        }
+    }
+    semihost_close(inputs);
+    semihost_close(outputs);
+}
+
 int main(void)
 {
     request_t request;
@@ -169,6 +194,10 @@ int main(void)
     semihost_close(requests);
     if (request.magic != MAGIC || request.model >= sizeof models / sizeof models[0]) {
         semihost_fail("the request is not understood");
+    }
+    if (request.mode == MODE_ALL) {
+        measure_all(request.steps);
+        semihost_exit(0);
     }
     model = &models[request.model];
     if ((request.flags & FLAG_SKEW) != 0) {

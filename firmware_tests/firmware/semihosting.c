@@ -20,6 +20,14 @@ static int32_t call(uint32_t operation, const void *argument)
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     return (int32_t)r0;
 }
+#elif defined(__aarch64__)
+static int32_t call(uint32_t operation, const void *argument)
+{
+    register uint64_t x0 __asm__("x0") = operation;
+    register const void *x1 __asm__("x1") = argument;
+    __asm__ volatile("hlt 0xf000" : "+r"(x0) : "r"(x1) : "memory");
+    return (int32_t)x0;
+}
 #else
 static int32_t call(uint32_t operation, const void *argument)
 {
@@ -42,7 +50,7 @@ static int32_t call(uint32_t operation, const void *argument)
 
 int32_t semihost_open(const char *name, uint32_t mode)
 {
-    const uint32_t block[3] = {(uint32_t)(uintptr_t)name, mode, (uint32_t)strlen(name)};
+    const uintptr_t block[3] = {(uintptr_t)name, mode, strlen(name)};
     const int32_t file = call(SYS_OPEN, block);
     if (file < 0) {
         semihost_fail("a file cannot be opened");
@@ -52,7 +60,7 @@ int32_t semihost_open(const char *name, uint32_t mode)
 
 void semihost_close(int32_t file)
 {
-    const uint32_t block[1] = {(uint32_t)file};
+    const uintptr_t block[1] = {(uintptr_t)file};
     if (call(SYS_CLOSE, block) != 0) {
         semihost_fail("a file cannot be closed");
     }
@@ -60,7 +68,7 @@ void semihost_close(int32_t file)
 
 void semihost_read(int32_t file, void *data, size_t size)
 {
-    const uint32_t block[3] = {(uint32_t)file, (uint32_t)(uintptr_t)data, (uint32_t)size};
+    const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)data, size};
     if (call(SYS_READ, block) != 0) {
         semihost_fail("a file is too short");
     }
@@ -68,7 +76,7 @@ void semihost_read(int32_t file, void *data, size_t size)
 
 void semihost_write(int32_t file, const void *data, size_t size)
 {
-    const uint32_t block[3] = {(uint32_t)file, (uint32_t)(uintptr_t)data, (uint32_t)size};
+    const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)data, size};
     if (call(SYS_WRITE, block) != 0) {
         semihost_fail("a file cannot be written");
     }
@@ -76,7 +84,7 @@ void semihost_write(int32_t file, const void *data, size_t size)
 
 void semihost_exit(uint32_t code)
 {
-    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
+    const uintptr_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
     (void)call(SYS_EXIT_EXTENDED, block);
     for (;;) {
     }

@@ -3,9 +3,12 @@
  * windows.h and windows.c are generated for each image: the table of the programs. The file
  * "inputs" has, for each window, the program's index and the number of steps in 4 bytes each, and
  * the inputs; after the last window comes END. "outputs" gets the status of each window in 4 bytes,
- * its outputs, and at the end the name of the kernels in 16 bytes.
+ * its outputs, and at the end the name of the kernels in 16 bytes. "figures" gets of each window the
+ * ticks of its call and the bytes of stack below, 4 bytes each.
  */
+#include "clock.h"
 #include "edgernn.h"
+#include "memory.h"
 #include "semihosting.h"
 #include "windows.h"
 
@@ -14,6 +17,7 @@
 #define END 0xFFFFFFFFu
 #define GUARD 8 /* elements before, between and after the arrays */
 #define PATTERN 0x5AA5
+#define PAINT 0xA5C3F00Du
 
 static int16_t memory[ROOM];
 static size_t used;
@@ -49,13 +53,31 @@ static void check_guard(const int16_t *end)
     }
 }
 
+/* noinline: what is below this function's stack pointer is the window's, and its wrapper's. */
+__attribute__((noinline)) static int32_t measured(const window_t *model, const int16_t *const *x,
+                                                  size_t steps, int16_t *const *y, int16_t *buffer,
+                                                  size_t size, uint32_t figures[2])
+{
+    const uint32_t *const stack = stack_paint(PAINT);
+    uint32_t before, after;
+    int32_t status;
+    clock_restart();
+    before = clock_read();
+    status = model->run(x, steps, y, buffer, size);
+    after = clock_read();
+    figures[0] = clock_overflowed() ? UINT32_MAX : clock_ticks(before, after);
+    figures[1] = stack_used(stack, PAINT);
+    return status;
+}
+
 int main(void)
 {
+    const int32_t figures = semihost_open("figures", SEMIHOST_WRITE_FILE);
     const int32_t inputs = semihost_open("inputs", SEMIHOST_READ_FILE);
     const int32_t outputs = semihost_open("outputs", SEMIHOST_WRITE_FILE);
     char kernels[16] = "";
     for (;;) {
-        uint32_t request[2];
+        uint32_t request[2], found[2];
         int32_t status;
         const window_t *model;
         const int16_t *x[MOST_PORTS];
@@ -85,7 +107,8 @@ int main(void)
         size = model->buffer(request[1]);
         buffer = array(size);
         memset(buffer, 0x66, 2 * size);
-        status = model->run(x, request[1], y, buffer, size);
+        status = measured(model, x, request[1], y, buffer, size, found);
+        semihost_write(figures, found, sizeof found);
         check_guard(memory);
         check_guard(buffer + size);
         for (i = 0; i < model->input_count; ++i) {
@@ -101,5 +124,6 @@ int main(void)
     semihost_write(outputs, kernels, sizeof kernels);
     semihost_close(inputs);
     semihost_close(outputs);
+    semihost_close(figures);
     semihost_exit(0);
 }

@@ -13,10 +13,21 @@ from edgernn.exporters.c import numbers, to_c
 from edgernn.exporters.c.actions import Multiply
 from edgernn.exporters.c.model import Model
 from edgernn.exporting import export
-from edgernn.footprint import Target, estimate, estimates, load_targets
+from edgernn.footprint import (
+    Target,
+    breakdown,
+    estimate,
+    estimates,
+    load_targets,
+    window_breakdown,
+    window_estimate,
+)
 from edgernn.footprint.estimate import constant_bytes
 from edgernn.footprint.features import Function, functions, product_features
+from edgernn.footprint.targets import TARGETS as TARGETS_FILE
+from edgernn.footprint.targets import to_json
 from tests.programs import random_program, random_structure
+from tests.windows import random_stack
 
 TARGETS = load_targets()
 NAMES = (
@@ -27,6 +38,7 @@ NAMES = (
     "cortex-m33",
     "cortex-m55",
     "rv32imc",
+    "aarch64",
 )
 target = pytest.mark.parametrize("target", TARGETS.values(), ids=lambda t: t.name)
 STACKS = [
@@ -59,6 +71,53 @@ def test_usual_cells_are_known(
     assert cost.scratch < cost.stack < cost.scratch + 500
     assert cost.flash == cost.weights + cost.tables + cost.code
     assert cost.ram == cost.state + cost.stack
+
+
+@target
+@pytest.mark.parametrize("seed", range(6))
+def test_a_breakdown_adds_up_to_the_estimate(target: Target, seed: int) -> None:
+    program = random_program(*STACKS[seed][:3], 1) if seed < 4 else random_structure(seed)
+    cost, parts = estimate(program, target), breakdown(program, target)
+    assert [part.kind for part in parts[-2:]] == ["engine", "step and calls"]
+    for what in ("instructions", "macs", "weights", "tables", "code", "flash"):
+        assert sum(getattr(part, what) for part in parts) == getattr(cost, what), what
+    actions = Model(program, "m").schedule.actions
+    assert len(parts) == len(actions) + 2
+    for part, action in zip(parts, actions, strict=False):
+        assert part.instructions > 0
+        assert part.names
+        if isinstance(action, Multiply):
+            assert (part.kind, part.names) == ("product", (action.name,))
+            assert part.macs == action.matrix.weight.size <= part.weights
+    # What is left over is little: the checks of the arguments, rounding, and the C library's part.
+    assert abs(parts[-1].instructions) < 120
+
+
+@target
+def test_a_breakdown_of_a_window_adds_up_to_the_estimate(target: Target) -> None:
+    window = random_stack(2)
+    for steps in (1, 30):
+        cost = window_estimate(window, target, steps)
+        parts = window_breakdown(window, target, steps)
+        for what in ("instructions", "macs", "weights", "tables", "code", "flash"):
+            assert sum(getattr(part, what) for part in parts) == getattr(cost, what), what
+        assert {part.stage for part in parts} == set(range(len(window.stages) + 1))
+
+
+def test_prices_of_loops_come_back_from_the_file() -> None:
+    assert to_json(list(TARGETS.values())) == TARGETS_FILE.read_text(encoding="ascii")
+
+
+@target
+def test_errors_are_stated(target: Target) -> None:
+    assert set(target.errors) == {"measured", "summed", "window"}
+    for errors in target.errors.values():
+        assert errors.programs >= 10
+        for error in (errors.instructions, errors.flash, errors.ram):
+            assert 0 < error.mean <= error.worst < 1
+    usual = estimate(random_program(["gru"], [16], 5, 1), target).errors
+    assert usual == target.errors["measured"]
+    assert usual.percent()["flash"] == round(100 * usual.flash.worst, 1)
 
 
 @target
@@ -101,7 +160,7 @@ def test_constants_are_those_of_the_blocks(target: Target, seed: int) -> None:
             total += target.group_bytes * len(list(numbers.row_constants(action.matrix)))
         else:
             total += 16 * len(list(numbers.wide_row_constants(action.matrix)))
-        total += 12
+        total += target.matrix_bytes
     assert constant_bytes(model, target) == total
 
 
@@ -168,7 +227,9 @@ def test_report() -> None:
         assert t["flash_bytes"] == t["weights_bytes"] + t["tables_bytes"] + t["code_bytes"]
         assert t["ram_bytes"] == t["state_bytes"] + t["stack_bytes"]
         assert t["measured_loops"] is True
-        assert t["core"].startswith(("Cortex-M", "RV32"))
+        assert t["core"].startswith(("Cortex-M", "RV32", "AArch64"))
+        assert t["macs_per_step"] == 3 * 12 * (12 + 5)
+        assert list(t["errors"]) == ["instructions", "flash", "ram"]
 
 
 def test_export_writes_it(tmp_path: Path) -> None:

@@ -22,6 +22,24 @@ known_step:
 #endif
     movs r0, #0
     bx lr
+#elif defined(__aarch64__)
+    .type known_step, %function
+known_step:
+#if KNOWN_LOOPS
+    ldr w9, =KNOWN_LOOPS
+1:
+    sub w9, w9, #1
+    cbnz w9, 1b
+#endif
+#if KNOWN_STACK
+    sub sp, sp, #(KNOWN_STACK + 15) / 16 * 16
+    ldr w9, =KNOWN_WORD
+    str w9, [sp, #(KNOWN_STACK + 15) / 16 * 16 - KNOWN_STACK]
+    add sp, sp, #(KNOWN_STACK + 15) / 16 * 16
+#endif
+    mov w0, #0
+    ret
+    .size known_step, . - known_step
 #else
     .type known_step, @function
 known_step:
