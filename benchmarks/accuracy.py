@@ -1,6 +1,6 @@
 """Float against int8 on real data: train small networks, quantize them, compare on the test split.
 
-    python -m benchmarks.accuracy --data FOLDER [--only NAME,...] [--seeds 0,1,2]
+    python -m benchmarks.accuracy --data FOLDER [--only NAME,...] [--seeds 0,1,2] [--save]
 
 The float model is PyTorch, the int8 model the integer program in NumPy; every other engine gives
 the same bits. Calibration sees the training split only. Classifiers are read at the last valid
@@ -21,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 import edgernn
+from benchmarks import records
+from benchmarks.accuracy_text import accuracy
 from benchmarks.datasets import FloatArray, Split, Task, load
 from benchmarks.training import RECIPES, Recurrent, predict, train
 from edgernn.calibrate import METHODS
-from edgernn.console import table
 from edgernn.quantization import DEFAULT_ROUNDING
 from edgernn.rounding import STRATEGIES
 from edgernn.runtime import StepRuntime
@@ -152,47 +153,16 @@ def report(results: Sequence[Result]) -> str:
     parts = []
     for key in dict.fromkeys((r.calibration, r.rounding) for r in results):
         chosen = [r for r in results if (r.calibration, r.rounding) == key]
-        rows = [
-            _row([r for r in chosen if r.data == name])
-            for name in dict.fromkeys(r.data for r in chosen)
-        ]
-        header = ["data", "model", "metric", "float", "int8", "difference", "agreement %"]
-        header += ["correlation", "SNR dB", "n"]
+        lines = accuracy({"records": [asdict(r) for r in chosen]})
         summary = (
             f"agreement {np.mean([r.agreement for r in chosen]):.2f} % on average, "
             f"{min(r.agreement for r in chosen):.2f} % at worst; "
             f"SNR {np.mean([r.snr_db for r in chosen]):.1f} dB on average"
         )
-        title = f"calibration {key[0]}, rounding {key[1]}"
-        parts.append(f"{title}\n\n{table(header, rows)}\n\n{summary}")
+        parts.append(
+            "\n".join([f"calibration {key[0]}, rounding {key[1]}", "", *lines, "", summary])
+        )
     return "\n\n\n".join(parts)
-
-
-def _row(seeds: Sequence[Result]) -> list[object]:
-    first = seeds[0]
-    unit = "points" if first.metric == "accuracy %" else "%"
-    differences = [r.difference for r in seeds]
-    worst = min(differences) if unit == "points" else max(differences)
-    difference = f"{np.mean(differences):+.2f} {unit}"
-    agreement = f"{np.mean([r.agreement for r in seeds]):.2f}"
-    snr = f"{np.mean([r.snr_db for r in seeds]):.1f}"
-    if len(seeds) > 1:
-        difference += f" (worst {worst:+.2f})"
-        agreement += f" (worst {min(r.agreement for r in seeds):.2f})"
-        snr += f" (worst {min(r.snr_db for r in seeds):.1f})"
-    correlations = [r.correlation for r in seeds if r.correlation is not None]
-    return [
-        first.data,
-        first.model,
-        first.metric,
-        f"{np.mean([r.floating for r in seeds]):.3f}",
-        f"{np.mean([r.int8 for r in seeds]):.3f}",
-        difference,
-        agreement,
-        f"{min(correlations):.6f}" if correlations else "",
-        snr,
-        first.n,
-    ]
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
@@ -240,6 +210,7 @@ def _names(context: click.Context, option: click.Parameter, value: str | None) -
     help=f"Methods to compare, out of {','.join(METHODS)}.",
 )
 @click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@click.option("--save", is_flag=True, help="Keep it as the table of roundings of RESULTS.md.")
 def main(
     folder: Path,
     only: list[str],
@@ -248,6 +219,7 @@ def main(
     rounding: list[str],
     calibration: list[str],
     split: str,
+    save: bool,
 ) -> None:
     """Compare int8 with float on real data."""
     try:
@@ -267,6 +239,8 @@ def main(
     click.echo(report(results))
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
+    if save:
+        records.save(records.result("rounding", [asdict(r) for r in results], seeds=numbers))
 
 
 if __name__ == "__main__":

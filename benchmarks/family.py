@@ -1,6 +1,6 @@
 """Every network of the family, trained for a moment, on every engine: bits, accuracy, float ONNX.
 
-    python -m benchmarks.family [--data FOLDER] [--only NAME ...] [--steps 5000] [--json FILE]
+    python -m benchmarks.family [--data FOLDER] [--only NAME ...] [--steps 5000] [--save]
 
 Without a folder the task is handwritten digits, which scikit-learn brings: an image of 8 x 8 is a
 sequence of 8 rows. Rows are cut to random lengths where a network takes lengths, pixels are hidden
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import edgernn
-from benchmarks import datasets
+from benchmarks import datasets, records
 from benchmarks.family_tasks import (
     EPOCHS,
     Inputs,
@@ -237,6 +237,16 @@ def tasks(
             yield row, name, real_task(loaded[name], row.reads)
 
 
+def kept(results: Sequence[Result], steps: int) -> records.Result:
+    """What RESULTS.md is made from."""
+    bits: dict[str, float] = {
+        "compared": sum(r.compared for r in results),
+        "differing": sum(r.differing for r in results),
+        "float_onnx": max(r.float_onnx for r in results),
+    }
+    return records.result("family", [asdict(r) for r in results], steps=steps, bits=bits)
+
+
 @click.command()
 @click.option(
     "--data",
@@ -253,6 +263,7 @@ def tasks(
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), help="Default: 12, or what the data set takes.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--save", is_flag=True, help="Keep it as the family's table of RESULTS.md.")
 def main(
     folder: Path | None,
     only: tuple[str, ...],
@@ -260,8 +271,11 @@ def main(
     steps: int,
     epochs: int | None,
     json_file: Path | None,
+    save: bool,
 ) -> None:
     """Train, export and verify every network; exit code 1 if one bit differs."""
+    if save and (folder is None or only or sets):
+        raise click.UsageError("--save keeps the whole table: name --data, and no --only or --set")
     rows = [ROWS[name] for name in only or ROWS]
     results = []
     try:
@@ -275,6 +289,8 @@ def main(
     except edgernn.EdgernnError as error:
         raise click.ClickException(str(error)) from None
     click.echo(report(results))
+    if save:
+        records.save(kept(results, steps))
     if any(r.differing for r in results):
         raise SystemExit(1)
 
