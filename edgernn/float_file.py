@@ -96,12 +96,16 @@ def load_float(path: str | os.PathLike[str]) -> FloatModel:
 
 
 def float_model_of(program: Program | Window, path: str | os.PathLike[str]) -> FloatModel:
-    """`load_float` of the network that a program was made from; FileFormatError if it is another's.
-
-    Inputs, outputs and states must be the same, by name and size.
-    """
+    """`load_float` of the network that a program was made from; FileFormatError if it is another's,
+    as `require_same_network` sees it."""
     model = load_float(path)
-    graph = model.graph
+    require_same_network(program, model.graph, os.fspath(path))
+    return model
+
+
+def require_same_network(program: Program | Window, graph: Graph, where: str) -> None:
+    """FileFormatError unless a graph has the inputs, outputs and states of a program, by name and
+    size. where: what the message calls the graph."""
     found = {
         "inputs": {name: graph.sizes[name] for name in graph.inputs},
         "outputs": {output.name: graph.sizes[output.value] for output in graph.outputs},
@@ -123,10 +127,9 @@ def float_model_of(program: Program | Window, path: str | os.PathLike[str]) -> F
     for what, expected in wanted.items():
         if found[what] != expected:
             raise FileFormatError(
-                f"{os.fspath(path)} is of another model: its {what} are not those of the program; "
+                f"{where} is of another model: its {what} are not those of the program; "
                 "export the model again"
             )
-    return model
 
 
 def float_from_bytes(data: NDArray[np.uint8], where: str) -> FloatModel:

@@ -97,14 +97,14 @@ def unpack(layout: Layout, data: NDArray[np.uint8], where: str) -> tuple[Any, Ar
         return FileFormatError(f"{where} {reason}")
 
     if data.size < 8:
-        raise refuse("is too short to be a safetensors file")
+        raise refuse("is too short to be a safetensors file; copy or export it again")
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > min(MAX_HEADER, data.size - 8):
-        raise refuse("is truncated, or not a safetensors file")
+        raise refuse("is truncated, or not a safetensors file; copy or export it again")
     try:
         header = _json(data[8 : 8 + length].tobytes().decode("utf-8"))
     except ValueError:
-        raise refuse("is damaged: its header is not JSON") from None
+        raise refuse("is damaged: its header is not JSON; copy or export it again") from None
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != layout.format:
         raise refuse(f"is not {layout.title}; write one with {layout.source}")

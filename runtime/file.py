@@ -97,6 +97,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path)
     temporary = None
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            # To rename onto a device or a pipe would do away with it.
+            raise EdgernnError(f"cannot write {target}: it is no ordinary file; name one")
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

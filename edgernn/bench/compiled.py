@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from edgernn.native.compiler import Compiler
+from edgernn.runtime.errors import MissingExtraError
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
 
@@ -15,7 +16,13 @@ def compile_job(program: Program | Window, folder: Path) -> Path:
 
     MissingExtraError without a compiler, EdgernnError if the C does not compile.
     """
-    compiler = Compiler()
+    try:
+        compiler = Compiler()
+    except MissingExtraError:
+        raise MissingExtraError(
+            "there is no C compiler; install one, for instance with `sudo apt install gcc`, or "
+            "name it in CC"
+        ) from None
     flags, target = compiler.native_flags(), folder / "library.so"
     with tempfile.TemporaryDirectory(prefix="edgernn-", dir=folder) as scratch:
         if isinstance(program, Program):

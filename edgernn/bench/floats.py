@@ -32,9 +32,11 @@ def graph_of(
 ) -> Graph:
     """Import `model.pt2`, or `package.module:factory` with its weights.
 
-    example: input name -> (T, F), which a factory's module is traced with. InputError without.
+    example: input name -> (T, F), which a factory's module is traced with; InputError without.
+    MissingExtraError without torch.
     """
     from edgernn.importer import import_model, load_factory, load_pt2
+    from edgernn.importer.extras import require_torch
 
     if ":" not in model or Path(model).exists():
         if weights is not None:
@@ -42,7 +44,6 @@ def graph_of(
         return import_model(load_pt2(model))
     if not example:
         raise InputError(f"{model} needs an example, and the folder has no sample; give a .pt2")
-    import torch
-
+    torch = require_torch()
     module = load_factory(model, weights)
     return import_model(module, tuple(torch.from_numpy(v[None]) for v in example.values()))

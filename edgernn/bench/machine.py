@@ -18,7 +18,7 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 def machine() -> dict[str, Any]:
     """Processor, cores, load and versions."""
     found: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": processor(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
@@ -44,7 +44,8 @@ def described(found: dict[str, Any]) -> str:
     return "; ".join([*parts, found["date"]])
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, where the system says it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:

@@ -57,6 +57,11 @@ class Result:
         """No engine computed anything else."""
         return not any(row.wrong for row in self.rows)
 
+    @property
+    def timed(self) -> bool:
+        """Was any engine there to be timed?"""
+        return bool(self.timings.rounds)
+
 
 def chosen(names: str | None) -> list[str]:
     """Engines of a comma-separated list; all of them without one. InputError for unknown ones."""

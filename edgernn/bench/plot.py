@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +23,15 @@ _MARKERS: Final = dict(zip(KINDS, "osD^vP*X", strict=True))
 
 
 def require_drawable(target: Path) -> None:
-    """InputError for a name that no picture can have, MissingExtraError without matplotlib."""
+    """InputError for a name that no picture can have, or where none can be, MissingExtraError
+    without matplotlib."""
     if target.suffix not in (*SUFFIXES, ""):
         raise InputError(f"{target} is no picture's name; end it in {' or '.join(SUFFIXES)}")
+    folder = target.parent if target.suffix else target
+    # A folder for pictures is made where there is none.
+    there = folder if target.suffix else next(p for p in (folder, *folder.parents) if p.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is no folder, so {target} cannot be written; name another")
     with figure():
         pass
 
@@ -35,8 +41,7 @@ def draw(result: Result, target: Path) -> list[Path]:
 
     Returns the files. InputError if nothing was measured, or for another suffix.
     """
-    if not any(row.summary for row in result.rows):
-        raise InputError("no engine was measured, so there is nothing to draw")
+    _require_some([row for row in result.rows if row.summary])
     charts: dict[str, Callable[[Axes, Result], None]] = {
         "latency": latency,
         "tail": tail,
@@ -59,9 +64,17 @@ def draw(result: Result, target: Path) -> list[Path]:
     return [target / f"{name}.svg" for name in charts]
 
 
+def _require_some(measured: Collection[Any]) -> None:
+    if not measured:
+        raise InputError("no engine was measured, so there is nothing to draw")
+
+
 def _folder(target: Path) -> None:
     require_drawable(target)
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {target}: {error.strerror}") from None
 
 
 def _timed(result: Result) -> list[Row]:
@@ -151,8 +164,10 @@ def draw_sizes(
 ) -> list[Path]:
     """Latency against hidden size on log axes. medians: engine -> microseconds at each size.
 
-    target: a picture's name, or a folder, which then gets sizes.svg. Returns the files.
+    target: a picture's name, or a folder, which then gets sizes.svg. Returns the files. InputError
+    if nothing was measured.
     """
+    _require_some(medians)
     if target.suffix not in SUFFIXES:
         _folder(target)
         target = target / "sizes.svg"

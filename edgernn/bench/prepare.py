@@ -60,9 +60,9 @@ class Prepared:
 def read_folder(folder: Path, graph: Graph | None = None) -> Model:
     """An exported folder. graph: the float network, if the folder does not have it.
 
-    FileFormatError if the program or another file is not sound.
+    FileFormatError if the program or another file is not sound, or the graph is of another model.
     """
-    from edgernn.float_file import FLOAT_FILE, float_model_of
+    from edgernn.float_file import FLOAT_FILE, float_model_of, require_same_network
     from edgernn.folder import export_options
     from edgernn.runtime.file import load_any
 
@@ -78,11 +78,8 @@ def read_folder(folder: Path, graph: Graph | None = None) -> Model:
     if graph is None and (folder / FLOAT_FILE).is_file():
         graph = float_model_of(program, folder / FLOAT_FILE).graph
         files[FLOAT_FILE] = folder / FLOAT_FILE
-    if graph is not None and list(graph.inputs) != names:
-        raise FileFormatError(
-            f"the float model has the inputs {', '.join(graph.inputs)} and the program "
-            f"{', '.join(names)}; export both from the same model"
-        )
+    elif graph is not None:
+        require_same_network(program, graph, "the model that was named")
     return Model(program, graph, read_sample(folder / SAMPLE, names), files)
 
 

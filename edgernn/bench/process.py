@@ -150,7 +150,14 @@ class Worker:
         line = pipe.readline()
         if not line:
             raise EdgernnError(f"{self.name} ended: {self._last_words()}")
-        fields = json.loads(line)
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            self._process.kill()
+            raise EdgernnError(
+                f"{self.name} answers what no worker does, {line[:40].decode(errors='replace')!r}; "
+                "is that a Python?"
+            ) from None
         if "missing" in fields:
             raise EngineAbsent(fields["missing"])
         if "error" in fields:

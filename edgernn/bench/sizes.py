@@ -48,6 +48,11 @@ class Curve:
         """No engine computed anything else."""
         return all(result.ok for result in self.results)
 
+    @property
+    def timed(self) -> bool:
+        """Was any engine there to be timed?"""
+        return any(result.timed for result in self.results)
+
 
 def parse_sizes(text: str) -> tuple[int, ...]:
     """Of 16,32,64, ascending. InputError for anything else."""
@@ -56,7 +61,9 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = []
     if not sizes or sizes[0] < 1 or sizes[-1] > 2048:
-        raise InputError(f"--sizes takes hidden sizes of 1 to 2048, such as 16,64,256, not {text}")
+        raise InputError(
+            f"--sizes takes hidden sizes of 1 to 2048, such as 16,64,256, not {text!r}"
+        )
     return tuple(sizes)
 
 

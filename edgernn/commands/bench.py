@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from edgernn.commands.shared import FILE, FOLDER
+
+_OF_LIVE: Final = ("rate", "speed", "layout", "native")
+_OF_SIZES: Final = ("cell", "features")
+_OF_A_FOLDER: Final = ("window", "starts", "model", "weights")
+_OF_TURNS: Final = ("steps", "rounds", "engines", "tflite_python", "seed", "plot")
 
 
 @click.command()
@@ -66,10 +71,11 @@ def bench(folder: Path | None, **options: Any) -> None:
     checked before it is timed; one that is not there is named with the way to have it. Ratios are
     taken within a round, so that load on the machine hits both sides.
 
-    Exit code 1 if an engine computes anything else.
+    Exit code 1 if an engine computes anything else, or none is there to be timed.
     """
     from edgernn.runtime.errors import InputError
 
+    _require_fitting(options)
     if options["plot"] is not None:
         from edgernn.bench.plot import require_drawable
 
@@ -87,6 +93,28 @@ def bench(folder: Path | None, **options: Any) -> None:
         ok = _compare(folder, options)
     if not ok:
         sys.exit(1)
+
+
+def _require_fitting(options: dict[str, Any]) -> None:
+    """InputError for an option that would have no effect."""
+    from click.core import ParameterSource
+
+    from edgernn.runtime.errors import InputError
+
+    context = click.get_current_context()
+    names = {p.name: p.opts[0] for p in context.command.params}
+    live, sizes = options["live"] is not None, options["sizes"] is not None
+    without = [
+        (_OF_LIVE, not live, "goes with --live"),
+        (_OF_SIZES, not sizes, "goes with --sizes"),
+        ((*_OF_A_FOLDER, *_OF_TURNS), live, "says nothing about --live"),
+        (_OF_A_FOLDER, sizes, "says nothing about --sizes"),
+        (("weights",), options["model"] is None, "goes with --model"),
+    ]
+    for parts, applies, why in without:
+        for name in parts if applies else ():
+            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                raise InputError(f"{names[name]} {why}; leave it out")
 
 
 def _compare(folder: Path, options: dict[str, Any]) -> bool:
@@ -134,7 +162,7 @@ def _compare(folder: Path, options: dict[str, Any]) -> bool:
         from edgernn.bench.plot import draw
 
         _say_written(draw(result, options["plot"]), options)
-    return result.ok
+    return result.ok and result.timed
 
 
 def _sizes(options: dict[str, Any]) -> bool:
@@ -166,7 +194,7 @@ def _sizes(options: dict[str, Any]) -> bool:
         title = f"{options['cell'].upper()}, {options['features']} inputs, one thread"
         paths = draw_sizes(curve.medians(), curve.sizes, title, options["plot"])
         _say_written(paths, options)
-    return curve.ok
+    return curve.ok and curve.timed
 
 
 def _live(folder: Path, options: dict[str, Any]) -> bool:

@@ -50,9 +50,14 @@ def report(
         os.environ.setdefault(name, "1")
     from edgernn.console import progress_bar
     from edgernn.report.facts import Wishes, collect
-    from edgernn.report.page import page
+    from edgernn.report.page import page, require_printable
+    from edgernn.runtime.errors import InputError
     from edgernn.runtime.file import write_atomically
 
+    # Before the minutes that it takes to have something to print.
+    require_printable()
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}; make it, or name another with --out")
     facts, subject = collect(folder, Wishes(data, labels, targets, budget, steps), progress_bar)
     target = out or folder / "report.html"
     content = page(facts, subject).encode()
@@ -60,6 +65,6 @@ def report(
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    for sentence in facts.get("attribution", {}).get("advice", ()):
+    for sentence in (*facts["notes"], *facts.get("attribution", {}).get("advice", ())):
         click.echo(sentence)
     click.echo(f"{target}: {len(content) / 1e6:.2f} MB")

@@ -149,7 +149,8 @@ def effects(rows: Sequence[Facts], total: float | None) -> str:
 def growth(curves: Sequence[Facts], title: str, label: str, axis: str) -> str:
     """Root mean square error by step, both axes logarithmic. label: what names a curve; axis: what
     the steps are of."""
-    with figure(WIDTH, 3.9 + 0.2 * (len(curves) // 3)) as (made, axes):
+    names = [short(curve[label]) for curve in curves]
+    with figure(WIDTH, 3.9) as (made, axes):
         styles = ("-", "--", "-.", ":")
         for i, curve in enumerate(curves):
             known = [(e, r) for e, r in zip(curve["ends"], curve["rms"], strict=True) if r > 0]
@@ -164,7 +165,7 @@ def growth(curves: Sequence[Facts], title: str, label: str, axis: str) -> str:
                 linewidth=2.4 if together else 1.8,
                 marker="o",
                 markersize=3.2,
-                label="everything" if together else short(curve[label]),
+                label="everything" if together else names[i],
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -175,10 +176,21 @@ def growth(curves: Sequence[Facts], title: str, label: str, axis: str) -> str:
         axes.xaxis.set_minor_formatter(lambda v, _: "")
         axes.set_ylabel("root mean square error")
         axes.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}")
+        low, high = axes.get_ylim()
+        if high < 100 * low:
+            # Of two decades, powers of ten would be one mark, or none.
+            axes.set_yticks([m * 10.0**e for e in range(-20, 20) for m in (1, 2, 5)])
+            axes.set_ylim(low, high)
         axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0e}".replace("e-0", "e-"))
         axes.yaxis.set_minor_formatter(lambda v, _: "")
         bare(axes, "both")
-        made.legend(loc="outside upper left", ncols=3)
+        for columns in (3, 2, 1):
+            legend = made.legend(loc="outside upper left", ncols=columns)
+            # Of long names three do not fit side by side.
+            if columns == 1 or legend.get_window_extent().width < 0.98 * made.bbox.width:
+                break
+            legend.remove()
+        made.set_figheight(3.9 + 0.2 * (len(curves) // columns))
         return inline_svg(made, title, f"{len(curves)} lines; the table has the numbers.")
 
 

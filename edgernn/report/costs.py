@@ -9,7 +9,7 @@ from edgernn.attribution.meaning import Meaning
 from edgernn.budget.accuracy import Drop
 from edgernn.budget.check import check
 from edgernn.budget.cost import cost_of
-from edgernn.budget.limits import budget_for
+from edgernn.budget.limits import Budget, budget_for
 from edgernn.budget.settings import Settings
 from edgernn.budget.subject import Subject
 from edgernn.exporters.c.model import Model
@@ -69,23 +69,26 @@ def _whole(name: str) -> str:
     return name.partition("[")[0]
 
 
-def budgets(
-    subject: Subject, names: Sequence[str], settings: Settings | None, drop: Drop | None
-) -> list[Facts]:
-    """A line for each target: of a file of budgets, of names, or of some small boards.
+def wanted(names: Sequence[str], settings: Settings | None) -> list[Budget]:
+    """What is asked for: of a file of budgets, by name, or some small boards.
 
     InputError for a name that there is not.
     """
-    if settings is not None:
-        wanted = list(settings.budgets)
-        unknown = set(names) - {b.device.name for b in wanted}
-        if unknown:
-            raise InputError(f"the file of budgets has no target {min(unknown)!r}")
-        wanted = [b for b in wanted if not names or b.device.name in names]
-    else:
-        wanted = [budget_for(device(name), {}) for name in names or BOARDS]
+    if settings is None:
+        return [budget_for(device(name), {}) for name in dict.fromkeys(names or BOARDS)]
+    unknown = set(names) - {b.device.name for b in settings.budgets}
+    if unknown:
+        names_there = ", ".join(b.device.name for b in settings.budgets)
+        raise InputError(
+            f"the file of budgets has no target {min(unknown)!r}; it has {names_there}"
+        )
+    return [b for b in settings.budgets if not names or b.device.name in names]
+
+
+def budgets(subject: Subject, asked: Sequence[Budget], drop: Drop | None) -> list[Facts]:
+    """A line for each target."""
     found = []
-    for budget in wanted:
+    for budget in asked:
         own: Mapping[str, Any] = check(subject, budget, drop).as_json()
         found.append({**own, "title": budget.device.title, "processor": budget.device.processor})
     return found

@@ -23,12 +23,14 @@ from edgernn.drawing import drawing_of, text
 from edgernn.graph import FloatArray
 from edgernn.progress import Progress
 from edgernn.report import accuracy, costs, folder
+from edgernn.runtime.errors import InputError
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
-from edgernn.targets import device
 
 FOLLOWED: Final = 6
 """Groups of sources whose error is followed over time: those that matter most."""
+CLIPPED: Final = 0.001
+"""The share of an input's values from which on that they are clipped is pointed out."""
 Facts = dict[str, Any]
 Bars = Callable[[str], AbstractContextManager[Progress | None]]
 
@@ -58,10 +60,9 @@ def collect(path: Path, wishes: Wishes, bars: Bars = _no_bar) -> tuple[Facts, Su
     """
     report = folder.read_report(path)
     listed = folder.files(path, report)
-    subject = load_subject(path)
     settings = load_settings(wishes.budget) if wishes.budget else None
-    for name in wishes.targets:
-        device(name)
+    subject = load_subject(path, settings.window if settings else None)
+    asked = costs.wanted(wishes.targets, settings)
     facts: Facts = {
         "name": path.resolve().name,
         "model": _model(subject),
@@ -81,24 +82,26 @@ def collect(path: Path, wishes: Wishes, bars: Bars = _no_bar) -> tuple[Facts, Su
         facts["notes"].append(f"The error against float is not known: {subject.no_float}.")
     else:
         meanings = meanings_of(subject.program, subject.float_model)
-    core = device(wishes.targets[0]).core if wishes.targets else costs.CORE
+    core = asked[0].device.core if wishes.targets else costs.CORE
     facts["cost"] = {
         "core": core,
         "cores": costs.cores(subject),
         "operators": costs.operators(subject, meanings, core),
         "steps": subject.steps,
     }
+    # What may be refused comes before what takes long.
+    drop = _accuracy(facts, subject, sequences, labels, source)
+    facts["budgets"] = costs.budgets(subject, asked, drop)
+    facts["budget_file"] = wishes.budget.name if wishes.budget else ""
     if sequences and meanings is not None:
         facts |= _measured(subject, meanings, sequences, wishes.steps, bars)
+        facts["notes"] += _beyond(facts)
     elif not sequences:
         facts["notes"].append(
             "There is no data to measure on: give some with --data, or quantize the model again."
         )
-    drop = _accuracy(facts, subject, sequences, labels, source)
-    facts["budgets"] = costs.budgets(subject, wishes.targets, settings, drop)
-    facts["budget_file"] = wishes.budget.name if wishes.budget else ""
     with bars("verifying") as progress:
-        facts["verification"] = folder.verification(path, report, progress)
+        facts["verification"] = folder.verification(path, report, listed, progress)
     return facts, subject
 
 
@@ -145,8 +148,10 @@ def _data(
     subject: Subject, wishes: Wishes, settings: Settings | None
 ) -> tuple[list[dict[str, FloatArray]], list[NDArray[Any]] | None, str]:
     spec, key = wishes.data, wishes.labels
-    if not spec and settings is not None and settings.data:
-        spec, key = settings.data, key or settings.labels
+    if settings is not None:
+        spec, key = spec or settings.data, key or settings.labels
+    if key and not spec:
+        raise InputError("--labels names an array of the file of --data; give that too")
     if spec:
         sequences, labels = load_labelled(spec, key, subject.program)
         return sequences, labels, Path(spec).name
@@ -183,6 +188,21 @@ def _measured(
             "sources": [asdict(c) for c in by_source],
         },
     }
+
+
+def _beyond(facts: Facts) -> list[str]:
+    """Inputs whose data are larger than what calibration saw; no finer rounding would help them."""
+    reaches = {port["name"]: port["reach"] for port in facts["model"]["inputs"]}
+    found = []
+    for tensor in facts["tensors"]:
+        share = tensor["clipped"] / tensor["count"]
+        if tensor["stage"] == 0 and tensor["name"] in reaches and share >= CLIPPED:
+            found.append(
+                f"{100 * share:.3g} % of the values of {tensor['name']} lie beyond "
+                f"±{reaches[tensor['name']]:.4g}, the most that the program reads: quantize again "
+                "with such data for calibration."
+            )
+    return found
 
 
 def _accuracy(

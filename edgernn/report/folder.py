@@ -6,12 +6,13 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgernn.bench.machine import processor
 from edgernn.folder import verify_folder
 from edgernn.progress import Progress
 from edgernn.runtime.errors import EdgernnError, FileFormatError
@@ -63,10 +64,15 @@ def files(folder: Path, report: Mapping[str, Any]) -> list[Facts]:
 
 
 def verification(
-    folder: Path, report: Mapping[str, Any], progress: Progress | None = None
+    folder: Path,
+    report: Mapping[str, Any],
+    listed: Sequence[Facts],
+    progress: Progress | None = None,
 ) -> Facts:
-    """Engines and their differing values: of the export, or, where it has none, made now."""
-    given = report.get("verification")
+    """Engines and their differing values: of the export, or, where it has none or a file of it was
+    changed since, made now. listed: as `files` gives them."""
+    changed = any(file["state"] == "changed since" for file in listed)
+    given = None if changed else report.get("verification")
     source = "checked when it was exported"
     if not given:
         source = "checked for this report"
@@ -102,18 +108,8 @@ def origin(folder: Path, report: Mapping[str, Any]) -> Facts:
         "reported": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "reported_by": f"edgernn {__version__}",
         "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "options": {str(k): v for k, v in (report.get("options") or {}).items()},
     }
-
-
-def _processor() -> str:
-    """Its name, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
@@ -21,18 +22,26 @@ WINDOW: Final = "step of the window"
 MOVES: Final = ("select", "split", "concat", "relu", "maximum")
 
 
+def require_printable() -> None:
+    """MissingExtraError without Jinja2 or matplotlib."""
+    for module, name in (("jinja2", "Jinja2"), ("matplotlib", "matplotlib")):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError:
+            raise MissingExtraError(
+                f"a report needs {name}; install it with: pip install 'edgernn[report]'"
+            ) from None
+
+
 def page(facts: Facts, subject: Subject) -> str:
     """The HTML. Every name in it comes from a file and is escaped.
 
     MissingExtraError without Jinja2 or matplotlib.
     """
-    try:
-        from jinja2 import DictLoader, Environment, StrictUndefined
-        from markupsafe import Markup
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "a report needs Jinja2; install it with: pip install 'edgernn[report]'"
-        ) from None
+    require_printable()
+    from jinja2 import DictLoader, Environment, StrictUndefined
+    from markupsafe import Markup
+
     own = {name: _own(name) for name in ("page.html", "style.css", "script.js")}
     environment = Environment(
         loader=DictLoader({"page.html": own["page.html"]}),
@@ -244,7 +253,7 @@ def _saturation(facts: Facts) -> str:
     worst = max(hit, key=lambda t: t["clipped"] / t["count"])
     share = 100 * worst["clipped"] / worst["count"]
     told = "One tensor clips" if len(hit) == 1 else f"{len(hit)} tensors clip"
-    return f"{told} values, {worst['name']} most of all: {share:.2g} % of its own."
+    return f"{told} values, {worst['name']} most of all: {share:.3g} % of its own."
 
 
 def _told(facts: Facts) -> str:

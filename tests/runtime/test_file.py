@@ -287,6 +287,16 @@ def test_an_interrupted_write_leaves_nothing_either(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(EdgernnError, match="no ordinary file"):
+        write_atomically(path, b"new")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def test_a_written_file_replaces_the_old_one_and_has_an_ordinary_mode(tmp_path: Path) -> None:
     path = tmp_path / "m"
     path.write_bytes(b"old, and much longer than the new one")

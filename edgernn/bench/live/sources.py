@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from edgernn.runtime.errors import FileFormatError, InputError
 
 FloatRow = NDArray[np.float32]
-LAYOUTS: Final = ("csv", "int16", "float32")
-TIME_NAMES: Final = frozenset({"t", "time", "timestamp", "seconds"})
+TIME_NAME: Final = re.compile(r"(t|time|timestamp|seconds)( ?[\[(](s|sec|seconds)[\])])?")
+"""Of a column of seconds. One in another unit is none: it would be replayed at a wrong rate."""
+LARGEST: Final = float(np.finfo(np.float32).max)
 _DELIMITERS: Final = (",", ";", "\t")
 
 
@@ -55,6 +57,8 @@ def open_source(
     """
     period = None if rate is None else 1.0 / rate
     if name == "-":
+        if stdin is None and sys.stdin is None:
+            raise InputError("stdin is closed; pipe a stream into --live -, or name a file")
         stream = sys.stdin.buffer if stdin is None else stdin
         if layout != "csv":
             return Source("stdin", _raw(stream, features, layout), period)
@@ -118,27 +122,32 @@ class _Table:
             return
         number, line = first
         self._delimiter = max(_DELIMITERS, key=line.count)
-        cells = self._cells(line)
+        cells = self._cells(number, line)
         header = any(_number(cell) is None for cell in cells)
         self._width = len(cells)
         self.time = self._time_column(cells, header)
         if self._width != self._features + (self.time is not None):
             raise InputError(
                 f"{self.name}, line {number}: {self._width} columns, and a step of this program "
-                f"takes {self._features}, with a column of time in front if there is one"
+                f"takes {self._features}, with a column of time in seconds in front if there is one"
             )
         if not header:
             yield self._row(number, cells)
         for number, line in self._lines:
-            yield self._row(number, self._cells(line))
+            yield self._row(number, self._cells(number, line))
 
-    def _cells(self, line: str) -> list[str]:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter))]
+    def _cells(self, number: int, line: str) -> list[str]:
+        try:
+            cells = next(csv.reader([line], delimiter=self._delimiter))
+        except csv.Error as error:
+            raise InputError(
+                f"{self.name}, line {number}: {error}; a step is a line of numbers"
+            ) from None
+        return [cell.strip() for cell in cells]
 
     def _time_column(self, cells: list[str], header: bool) -> int | None:
         if header:
-            names = [cell.lower().split(" ")[0].split("(")[0] for cell in cells]
-            found = [i for i, name in enumerate(names) if name in TIME_NAMES]
+            found = [i for i, cell in enumerate(cells) if TIME_NAME.fullmatch(cell.lower())]
             if found and len(cells) == self._features + 1:
                 return found[0]
             return None
@@ -156,8 +165,12 @@ class _Table:
             value = _number(cell)
             if value is None:
                 raise InputError(f"{where}, column {column}: {cell[:40]!r} is no number")
-            if not math.isfinite(value):
-                raise InputError(f"{where}, column {column}: {cell[:40]!r}; clean the data before")
+            # A program reads float32.
+            if not abs(value) <= LARGEST:
+                raise InputError(
+                    f"{where}, column {column}: {cell[:40]!r} is not finite in float32; clean the "
+                    "data before"
+                )
             values.append(value)
         time = None if self.time is None else values.pop(self.time)
         return time, np.array(values, np.float32)

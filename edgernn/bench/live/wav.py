@@ -27,8 +27,8 @@ def open_wav(path: Path, features: int) -> Source:
             channels, width, rate, frames, *_ = file.getparams()
     except (OSError, EOFError, wave.Error) as error:
         raise FileFormatError(
-            f"{path} is no PCM .wav file ({error}); convert it, for instance with "
-            "`sox in.wav -b 16 -e signed-integer out.wav`"
+            f"{path} is no PCM .wav file ({str(error) or 'it is too short'}); convert it, for "
+            "instance with `sox in.wav -b 16 -e signed-integer out.wav`"
         ) from None
     if features % channels:
         raise InputError(

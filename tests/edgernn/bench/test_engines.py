@@ -30,7 +30,7 @@ from edgernn.cells import CELLS
 from edgernn.feedback import feed_back
 from edgernn.float_engine import run_float
 from edgernn.float_file import float_from_bytes
-from edgernn.graph import Graph, Node
+from edgernn.graph import Carried, Graph, Node
 from edgernn.layers import LAYERS_FLOAT
 from edgernn.native.compiler import Compiler
 from edgernn.quantization import Quantized, QuantizedWindow
@@ -191,8 +191,13 @@ def test_a_folder_without_floats_says_how_to_have_them(streaming: Model, tmp_pat
 def test_a_float_model_of_another_network_is_refused(streaming: Model, tmp_path: Path) -> None:
     edgernn.export(streaming.program, tmp_path, formats=("numpy",), verify_steps=10)
     other = one_cell("gru", True, False, True)
-    with pytest.raises(FileFormatError, match="the same model"):
+    with pytest.raises(FileFormatError, match="is of another model: its inputs"):
         read_folder(tmp_path, other)
+    renamed = [Carried(f"old_{s.name}", s.value, s.initial) for s in streaming.graph.states]
+    nodes = (dataclasses.replace(streaming.graph.nodes[0], carried=tuple(renamed)),)
+    another = dataclasses.replace(streaming.graph, nodes=nodes + streaming.graph.nodes[1:])
+    with pytest.raises(FileFormatError, match="its states"):
+        read_folder(tmp_path, another)
 
 
 def test_a_model_is_imported_from_a_file_or_a_factory(tmp_path: Path) -> None:

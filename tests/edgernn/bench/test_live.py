@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,11 +75,14 @@ def test_a_csv_with_times_is_replayed_at_its_own(tmp_path: Path, text: str) -> N
         ("1,2,3,4\n", "line 1: 4 columns, and a step of this program takes 2"),
         ("a,b,c\n1,2,3\n", "line 1: 3 columns, and a step of this program takes 2"),
         ("time,a,b\n1,1,1\n0.5,1,1\n", "step 2: its time 0.5 s is before 1 s"),
+        ("time (ms),a,b\n0,1,1\n10,1,1\n", "a column of time in seconds in front"),
+        ("1,2\n3,1e39\n", "line 2, column 2: '1e39' is not finite in float32"),
+        ("1,2\n" + "3" * 200_000 + ",4\n", "line 2: field larger than"),
     ],
 )
 def test_a_wrong_csv_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     name = written(tmp_path / "x.csv", text)
-    timed = {} if text.startswith("time") else {"rate": 10.0}
+    timed = {} if text.startswith("time,") else {"rate": 10.0}
     with pytest.raises(InputError, match=r"x\.csv") as caught:
         list(open_source(name, 2, **timed).items)
     assert message in str(caught.value)
@@ -96,6 +100,10 @@ def test_what_is_asked_of_a_source_must_make_sense(tmp_path: Path) -> None:
         name, features, options = arguments
         with pytest.raises(InputError, match=message):
             open_source(name, features, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", None)
+        with pytest.raises(InputError, match="stdin is closed"):
+            open_source("-", 2)
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FileFormatError, match="cannot read"):
         open_source(str(tmp_path / "b.csv"), 2, rate=1.0)
@@ -181,8 +189,9 @@ def test_a_wav_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         open_source(name, 4)
     with pytest.raises(InputError, match="a rate of its own"):
         open_source(name, 3, rate=5.0)
-    with pytest.raises(FileFormatError, match="no PCM"):
-        open_source(written(tmp_path / "y.wav", "RIFF, but no more"), 3)
+    for content, reason in (("RIFF, but no more", "not a WAVE"), ("R", "too short")):
+        with pytest.raises(FileFormatError, match=rf"no PCM \.wav file \(.*{reason}"):
+            open_source(written(tmp_path / "y.wav", content), 3)
     whole = wav(tmp_path / "z.wav", bytes(64), 1, 2)
     Path(whole).write_bytes(Path(whole).read_bytes()[:-20])
     with pytest.raises(EdgernnError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -93,9 +94,11 @@ def test_an_environment_without_edgernn_is_enough(
 
 
 def test_an_engine_that_is_not_there_says_the_way_out(job: Prepared) -> None:
-    with pytest.raises(EngineAbsent, match="cannot be started"):
-        Worker("tflite-runtime", Path(job.job.folder), "/none/python")
     folder = Path(job.job.folder)
+    with pytest.raises(EngineAbsent, match="cannot be started"):
+        Worker("tflite-runtime", folder, "/none/python")
+    with pytest.raises(EdgernnError, match="is that a Python"):
+        Worker("tflite-runtime", folder, shutil.which("echo"))
     process.bundle(folder)
     broken = folder / "bundle/edgernn/bench/engines/tflite_runtime.py"
     broken.write_text(
@@ -228,6 +231,7 @@ def test_the_tables_say_it_all(result: measuring.Result) -> None:
     assert "LiteRT: a note" in printed
     assert "taken off each: 60 ns" in printed
     assert "other processes took the processor 54 times" in printed
+    assert "float engines, within 0.1 %" in printed
     assert "90 steps each, in 9 rounds" in printed
     assert described(machine()).startswith(machine()["processor"])
 
@@ -268,6 +272,8 @@ def test_pictures_of_everything(result: measuring.Result, tmp_path: Path) -> Non
 
 def test_a_result_of_nothing_is_printed_too(job: Prepared) -> None:
     result = measure(job, ["native"], steps=5, rounds=1, starts=1)
+    assert result.ok
+    assert not result.timed
     printed = text(result, machine())
     assert printed.strip().startswith("native C: it was not asked for")
     assert as_json(result, machine())["engines"][0]["reason"] == "it was not asked for"
@@ -320,6 +326,8 @@ def test_an_engine_of_some_sizes_only_has_gaps(result: measuring.Result) -> None
     curve = Curve("gru", 3, (2, 4), (nothing, result))
     assert curve.medians()["numpy"] == [None, 20.0]
     assert not curve.ok
+    with pytest.raises(InputError, match="nothing to draw"):
+        draw_sizes({}, (2, 4), "none", Path("none.svg"))
 
 
 # -- the command --------------------------------------------------------------------------------
@@ -339,6 +347,11 @@ def test_the_command_times_a_folder(tmp_path: Path) -> None:
     engines = {e["name"]: e for e in json.loads(result.stdout)["engines"]}
     assert [e["agreement"]["differing"] for e in engines.values()] == [0, 0, 0]
     assert engines["native"]["microseconds"]["calls"] == 60
+    absent = run([str(tmp_path / "build"), *options, "--engines", "tflite-runtime",
+                  "--tflite-python", "/none/python"])  # fmt: skip
+    assert absent.exit_code == 1
+    assert "cannot be started" in absent.output
+    assert "float engines" not in absent.output
     broken = tmp_path / "build" / "model.onnx"
     broken.write_bytes(broken.read_bytes()[:-1])
     damaged = run([str(tmp_path / "build"), *options])
@@ -355,6 +368,13 @@ def test_the_command_times_a_folder(tmp_path: Path) -> None:
         (["none"], "holds no model.safetensors"),
         (["none", "--plot", "x.pdf"], "no picture's name"),
         (["none", "--engines", "gpu"], "engine 'gpu' is none of"),
+        (["none", "--plot", "gone/x.svg"], "gone is no folder"),
+        (["none", "--rate", "3"], "--rate goes with --live"),
+        (["none", "--cell", "gru"], "--cell goes with --sizes"),
+        (["none", "--weights", "x.pt"], "--weights goes with --model"),
+        (["none", "--live", "-", "--plot", "x.svg"], "--plot says nothing about --live"),
+        (["--sizes", "4", "--window", "3"], "--window says nothing about --sizes"),
+        (["--sizes", ""], "not ''"),
     ],
 )
 def test_the_command_refuses(arguments: list[str], message: str, tmp_path: Path) -> None:

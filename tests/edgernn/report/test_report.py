@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,12 +120,34 @@ def test_budgets_are_held(bare: Path, tmp_path: Path) -> None:
         assert ("of flash: over" in (tmp_path / "r.html").read_text()) is not fits
 
 
+def test_a_file_of_budgets_says_boards_and_data_too(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "boards.toml").write_text(
+        '[mine]\ntitle = "Mine"\ncore = "cortex-m4"\nclock = "9 MHz"\nflash = "64 KiB"\n'
+        'ram = "9 KiB"\n[mine.sources]\nclock = "a"\nflash = "b"\nram = "c"\n'
+    )
+    shutil.copyfile(folder.parent / "test.npz", tmp_path / "test.npz")
+    file = tmp_path / "edgernn.toml"
+    file.write_text(
+        '[budget]\ntargets = ["boards.toml"]\ndata = "test.npz"\nlabels = "y"\n'
+        '[[budget.target]]\ndevice = "mine"\n[[budget.target]]\ndevice = "rpi-pico"\n'
+    )
+    arguments = ("--out", tmp_path / "r.html", "--budget", file, "--steps", 10, "--json")
+    facts = json.loads(run("report", folder, *arguments, "--target", "mine"))
+    assert [row["title"] for row in facts["budgets"]] == ["Mine"]
+    assert facts["cost"]["core"] == "cortex-m4"
+    assert facts["drop"]["kind"] == "accuracy"
+    assert "has no target" in run("report", folder, *arguments, "--target", "nrf52-dk", code=1)
+
+
 def test_targets_by_name(bare: Path, tmp_path: Path) -> None:
     arguments = ("--out", tmp_path / "r.html")
     targets = ("--target", "rpi-pico", "--target", "cortex-m55")
     facts = json.loads(run("report", bare, *arguments, *targets, "--json"))
     assert [row["target"] for row in facts["budgets"]] == ["rpi-pico", "cortex-m55"]
     assert facts["cost"]["core"] == "cortex-m0plus"
+    again = (*targets, "--target", "rpi-pico")
+    facts = json.loads(run("report", bare, *arguments, *again, "--json"))
+    assert [row["target"] for row in facts["budgets"]] == ["rpi-pico", "cortex-m55"]
     told = run("report", bare, *arguments, "--target", "rpi-pica", code=1)
     assert "rpi-pica" in told
     assert "Traceback" not in told
@@ -180,6 +203,46 @@ def test_a_program_over_windows(tmp_path: Path) -> None:
     assert "Cost of a window" in text
     assert "step of the window" in text
     assert "over time, by source" in text
+
+
+def test_what_is_refused_is_refused_before_it_is_measured(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("edgernn.report.facts.statistics")
+    data = tmp_path / "wrong.npz"
+    with np.load(folder.parent / "test.npz") as arrays:
+        np.savez(data, x=arrays["x"], y=arrays["y"] + 3)
+    for arguments, message in (
+        (("--data", data), "is no class"),
+        (("--labels", "y"), "give that too"),
+        (("--target", "none"), "no target 'none'"),
+        (("--out", tmp_path / "gone" / "r.html"), "there is no folder"),
+    ):
+        assert message in run("report", folder, *arguments, code=1)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert "edgernn[report]" in run("report", folder, code=1)
+    assert not (folder / "report.html").exists()
+
+
+def test_data_beyond_what_was_calibrated_is_pointed_out(folder: Path, tmp_path: Path) -> None:
+    with np.load(folder.parent / "test.npz") as arrays:
+        np.savez(tmp_path / "large.npz", x=1000 * arrays["x"])
+    arguments = ("--out", tmp_path / "r.html", "--steps", 10)
+    told = run("report", folder, *arguments, "--data", tmp_path / "large.npz")
+    assert "% of the values of x lie beyond ±" in told
+    assert "lie beyond ±" in (tmp_path / "r.html").read_text()
+    assert "lie beyond ±" not in run("report", folder, *arguments)
+
+
+def test_engines_of_a_changed_file_are_not_said_to_agree(bare: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(bare, other)
+    path = other / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "no data to measure on" in run("report", other)
+    text = (other / "report.html").read_text()
+    assert "checked when it was exported" not in text
+    assert "No engine was compared: not checked" in text
 
 
 def test_a_changed_program_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -258,6 +321,21 @@ def test_names_as_long_as_they_may_be(reported: Reported) -> None:
     text = charts.effects(rows, 50.0)
     assert "y" * 30 not in text
     assert "…" in text
+    legends = []
+
+    def keep(made: Any, *told: str) -> str:
+        made.draw_without_rendering()
+        legends.append((made.legends[0].get_window_extent(), made.bbox))
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "inline_svg", keep)
+        for length in (4, 24, 128):
+            plain = {"label": "int8", "ends": [1, 10], "rms": [2e-5, 3e-5]}
+            curves = [{**plain, "target": "m" * length} for _ in range(9)]
+            charts.growth(curves, "", "target", "")
+    for legend, whole in legends:
+        assert legend.x1 <= whole.x1
 
 
 def luminance(colour: str) -> float:
