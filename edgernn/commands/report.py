@@ -17,7 +17,8 @@ from edgernn.commands.shared import FILE, FOLDER
 @click.option("--data", default="", metavar="FILE[:KEY]", help="Data to measure on.")
 @click.option("--labels", default="", metavar="KEY", help="Labels in it; `y` if there is one.")
 @click.option("--target", "targets", multiple=True, help="A board or a core; may be repeated.")
-@click.option("--budget", type=FILE, help="Targets and limits from edgernn.toml.")
+@click.option("--boards", multiple=True, type=FILE, help="A TOML file with devices of your own.")
+@click.option("--file", "budgets", type=FILE, help="Targets and limits, as of `edgernn budget`.")
 @click.option(
     "--steps",
     type=click.IntRange(10, 10_000_000),
@@ -32,7 +33,8 @@ def report(
     data: str,
     labels: str,
     targets: tuple[str, ...],
-    budget: Path | None,
+    boards: tuple[Path, ...],
+    budgets: Path | None,
     steps: int,
     as_json: bool,
 ) -> None:
@@ -58,7 +60,8 @@ def report(
     require_printable()
     if out is not None and not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent}; make it, or name another with --out")
-    facts, subject = collect(folder, Wishes(data, labels, targets, budget, steps), progress_bar)
+    wishes = Wishes(data, labels, targets, boards, budgets, steps)
+    facts, subject = collect(folder, wishes, progress_bar)
     target = out or folder / "report.html"
     content = page(facts, subject).encode()
     write_atomically(target, content)

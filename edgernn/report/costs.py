@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from edgernn.attribution.meaning import Meaning
@@ -69,13 +70,20 @@ def _whole(name: str) -> str:
     return name.partition("[")[0]
 
 
-def wanted(names: Sequence[str], settings: Settings | None) -> list[Budget]:
-    """What is asked for: of a file of budgets, by name, or some small boards.
+def wanted(
+    names: Sequence[str], settings: Settings | None, boards: Sequence[Path] = ()
+) -> list[Budget]:
+    """What is asked for: of a file of budgets, by name, or some small boards. boards: files with
+    devices of one's own.
 
     InputError for a name that there is not.
     """
     if settings is None:
-        return [budget_for(device(name), {}) for name in dict.fromkeys(names or BOARDS)]
+        return [budget_for(device(name, boards), {}) for name in dict.fromkeys(names or BOARDS)]
+    if boards:
+        raise InputError(
+            'the file of budgets names its boards itself: write targets = ["boards.toml"] in it'
+        )
     unknown = set(names) - {b.device.name for b in settings.budgets}
     if unknown:
         names_there = ", ".join(b.device.name for b in settings.budgets)

@@ -38,13 +38,14 @@ Bars = Callable[[str], AbstractContextManager[Progress | None]]
 @dataclass(frozen=True)
 class Wishes:
     """What a report is asked for. data: as `edgernn.arrays` takes it, "" for the folder's sample;
-    labels: key of the labels in it. targets: names of devices. budget: a file of budgets. steps: of
-    the stream without a reset."""
+    labels: key of the labels in it. targets: names of devices. boards: files with devices of
+    one's own. budgets: a file of budgets. steps: of the stream without a reset."""
 
     data: str = ""
     labels: str = ""
     targets: tuple[str, ...] = ()
-    budget: Path | None = None
+    boards: tuple[Path, ...] = ()
+    budgets: Path | None = None
     steps: int = STEPS
 
 
@@ -60,9 +61,9 @@ def collect(path: Path, wishes: Wishes, bars: Bars = _no_bar) -> tuple[Facts, Su
     """
     report = folder.read_report(path)
     listed = folder.files(path, report)
-    settings = load_settings(wishes.budget) if wishes.budget else None
+    settings = load_settings(wishes.budgets) if wishes.budgets else None
     subject = load_subject(path, settings.window if settings else None)
-    asked = costs.wanted(wishes.targets, settings)
+    asked = costs.wanted(wishes.targets, settings, wishes.boards)
     facts: Facts = {
         "name": path.resolve().name,
         "model": _model(subject),
@@ -92,7 +93,7 @@ def collect(path: Path, wishes: Wishes, bars: Bars = _no_bar) -> tuple[Facts, Su
     # What may be refused comes before what takes long.
     drop = _accuracy(facts, subject, sequences, labels, source)
     facts["budgets"] = costs.budgets(subject, asked, drop)
-    facts["budget_file"] = wishes.budget.name if wishes.budget else ""
+    facts["budget_file"] = wishes.budgets.name if wishes.budgets else ""
     if sequences and meanings is not None:
         facts |= _measured(subject, meanings, sequences, wishes.steps, bars)
         facts["notes"] += _beyond(facts)
@@ -153,7 +154,7 @@ def _data(
     if key and not spec:
         raise InputError("--labels names an array of the file of --data; give that too")
     if spec:
-        sequences, labels = load_labelled(spec, key, subject.program)
+        sequences, labels = load_labelled(spec, key, subject.program, subject.graph)
         return sequences, labels, Path(spec).name
     return subject.sample, None, "the folder's sample of the calibration data"
 

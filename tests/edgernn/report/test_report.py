@@ -114,7 +114,7 @@ def test_budgets_are_held(bare: Path, tmp_path: Path) -> None:
         file.write_text(
             f'[budget]\n[[budget.target]]\ndevice = "nrf52-dk"\nflash = {limit}\nstep = "5ms"\n'
         )
-        arguments = ("--budget", file, "--out", tmp_path / "r.html", "--json")
+        arguments = ("--file", file, "--out", tmp_path / "r.html", "--json")
         (row,) = json.loads(run("report", bare, *arguments))["budgets"]
         assert row["fits"] is fits
         assert ("of flash: over" in (tmp_path / "r.html").read_text()) is not fits
@@ -131,12 +131,17 @@ def test_a_file_of_budgets_says_boards_and_data_too(folder: Path, tmp_path: Path
         '[budget]\ntargets = ["boards.toml"]\ndata = "test.npz"\nlabels = "y"\n'
         '[[budget.target]]\ndevice = "mine"\n[[budget.target]]\ndevice = "rpi-pico"\n'
     )
-    arguments = ("--out", tmp_path / "r.html", "--budget", file, "--steps", 10, "--json")
+    arguments = ("--out", tmp_path / "r.html", "--file", file, "--steps", 10, "--json")
     facts = json.loads(run("report", folder, *arguments, "--target", "mine"))
     assert [row["title"] for row in facts["budgets"]] == ["Mine"]
     assert facts["cost"]["core"] == "cortex-m4"
     assert facts["drop"]["kind"] == "accuracy"
     assert "has no target" in run("report", folder, *arguments, "--target", "nrf52-dk", code=1)
+    own = ("--boards", tmp_path / "boards.toml")
+    assert "names its boards itself" in run("report", folder, *arguments, *own, code=1)
+    alone = ("--out", tmp_path / "r.html", *own, "--target", "mine", "--steps", 10, "--json")
+    facts = json.loads(run("report", folder, *alone))
+    assert [row["title"] for row in facts["budgets"]] == ["Mine"]
 
 
 def test_targets_by_name(bare: Path, tmp_path: Path) -> None:
