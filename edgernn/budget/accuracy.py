@@ -212,9 +212,10 @@ def _labelled(
     for i, (label, pair) in enumerate(zip(labels, pairs, strict=True)):
         flat = np.asarray(label).reshape(-1)
         if flat.size != len(pair[0]) * each:
+            asked = "" if classes else " numbers (classes are labelled with integers)"
             raise InputError(
-                f"label {i} holds {flat.size} values; {output.name} has {len(pair[0])} x {each} "
-                "predictions of that sequence"
+                f"label {i} holds {flat.size} values; {output.name} has {len(pair[0])} x {each}"
+                f"{asked or ' predictions'} of that sequence"
             )
         parts.append(flat)
     wanted = np.concatenate(parts)

@@ -30,7 +30,7 @@ class Layer:
     units, channels, ... size: its own; fits: the largest with which everything fits, the other
     layers left as they are, 0 if none, None if that is not known or nothing limits it.
     reaches_limit: everything tried fits. flash, ram, instructions: saved for each unit less, on
-    average over the next STEP units.
+    average over the next STEP units; None where there can be no less.
     """
 
     name: str
@@ -38,14 +38,18 @@ class Layer:
     size: int
     fits: int | None
     reaches_limit: bool
-    flash: float
-    ram: float
-    instructions: float
+    flash: float | None
+    ram: float | None
+    instructions: float | None
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Another cell as wide as the own one, everything else equal."""
+    """Another cell as wide as the own one, everything else equal.
+
+    Of cells whose state has no bound, as FastGRNN's, the ranges found when it is trained decide
+    whether several layers share the code of a loop: their flash may differ by some hundred bytes.
+    """
 
     name: str
     flash: int
@@ -125,9 +129,8 @@ def _layer(trial: Trial, base: Verdict, index: int, axis: Axis) -> Layer:
     found = None
     if trial.budget.limits_size and (less is not None or smaller == axis.size):
         found = largest(lambda n: trial.fits({index: n}), least, axis.size, limit)
-    units = axis.size - smaller
     saved = [
-        (base.value(part) - (less or base).value(part)) / max(units, 1)
+        None if less is None else (base.value(part) - less.value(part)) / (axis.size - smaller)
         for part in ("flash", "ram", "instructions")
     ]
     return Layer(name, UNITS[axis.what], axis.size, found, found == limit, *saved)

@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A model on one target. lines: every quantity; parts: what flash and RAM consist of."""
+    """A model on one target. lines: every quantity; cost: what flash and RAM consist of."""
 
     budget: Budget
     cost: Cost

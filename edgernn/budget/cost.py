@@ -81,8 +81,7 @@ def cost_of(model: Model | WindowModel, target: Target, steps: int = 1) -> Cost:
         0,
         2 * sum(program.tensors[name].size for name in names),
         found.macs,
-        # Of a step that does next to nothing, a sum of prices may be below zero.
-        max(1, found.instructions),
+        found.instructions,
         found.measured,
         errors.flash.worst,
         errors.ram.worst,

@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.arrays import load_arrays, load_sequences
-from edgernn.graph import FloatArray
+from edgernn.arrays import load_arrays, load_calibration, load_sequences
+from edgernn.calibrate import as_sequences
+from edgernn.graph import FloatArray, Graph
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
@@ -18,19 +19,26 @@ LABELS: Final = "y"
 
 
 def load_labelled(
-    spec: str, key: str, program: Program | Window
+    spec: str, key: str, program: Program | Window, graph: Graph | None = None
 ) -> tuple[list[dict[str, FloatArray]], list[NDArray[Any]] | None]:
     """Sequences, input -> (T, F), and a label for each, () or (T,) or (T, O); None without labels.
 
     key: of the labels; "" for `y` if the file has it. Of padded sequences, where the file has
-    `lengths`, labels of each step are cut too.
+    `lengths`, labels of each step are cut too. graph: the float network, if it is there; only that
+    says which input is a mask and may be left out.
     """
     arrays = load_arrays(spec)
     if key and key not in arrays:
         raise InputError(f"{spec} has no array {key!r} of labels; it has {sorted(arrays)}")
     chosen = key or (LABELS if LABELS in arrays else "")
     labels = arrays.get(chosen) if chosen else None
-    sequences = load_sequences(_without(spec, arrays, chosen), program)
+    if chosen and len(arrays) == 1:
+        raise InputError(f"{spec} holds labels alone; the sequences they belong to are missing")
+    data = _without(spec, arrays, chosen)
+    if graph is None:
+        sequences = load_sequences(data, program)
+    else:
+        sequences = as_sequences(graph, load_calibration(data, graph))
     if labels is None:
         return sequences, None
     lengths = arrays.get("lengths")

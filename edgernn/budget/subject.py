@@ -11,7 +11,7 @@ from typing import Any, Final
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.window_model import WindowModel
 from edgernn.float_file import FLOAT_FILE, FloatModel, load_float
-from edgernn.graph import FloatArray
+from edgernn.graph import FloatArray, Graph
 from edgernn.runtime.errors import FileFormatError
 from edgernn.runtime.file import load_any
 from edgernn.runtime.program import Program
@@ -47,6 +47,11 @@ class Subject:
     def is_window(self) -> bool:
         """Does it take whole windows?"""
         return isinstance(self.program, Window)
+
+    @property
+    def graph(self) -> Graph | None:
+        """The float network, if it is there."""
+        return None if self.float_model is None else self.float_model.graph
 
     @property
     def amplitudes(self) -> Mapping[str, float]:
@@ -93,15 +98,33 @@ def load_subject(path: Path, window: int | None = None) -> Subject:
     return Subject(str(path), program, float_model, "", steps, sample)
 
 
+def _sizes_of(graph: Graph) -> dict[str, int]:
+    """Input or state -> its features."""
+    states = {s.name: len(s.initial) for node in graph.nodes for s in node.carried}
+    return {**{name: graph.sizes[name] for name in graph.inputs}, **states}
+
+
+def _program_sizes(program: Program | Window) -> dict[str, int]:
+    if isinstance(program, Window):
+        inputs = {tensor.name: tensor.size for tensor in program.inputs}
+        states = [s for stage in program.stages for s in stage.program.states]
+    else:
+        inputs = {name: program.tensors[name].size for name in program.inputs}
+        states = list(program.states)
+    return {**inputs, **{s.name: len(s.initial) for s in states}}
+
+
 def _check_same(model: FloatModel, program: Program | Window, path: Path) -> None:
-    """FileFormatError unless the float network has the layers of the program."""
+    """FileFormatError unless the float network has the layers of the program, in its sizes."""
     found = [[node.kind, list(node.reads), list(node.outputs)] for node in model.graph.nodes]
     network: Any = program.metadata.get("network", [])
     try:
         wanted = [[node["kind"], node["reads"], node["writes"]] for node in network]
     except (TypeError, KeyError):
         wanted = []
-    if wanted and wanted != found:
+    sizes, own = _sizes_of(model.graph), _program_sizes(program)
+    differ = any(sizes[name] != own[name] for name in sizes.keys() & own.keys())
+    if differ or (wanted and wanted != found):
         raise FileFormatError(
             f"{path} is of another model than the program beside it; export again"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, Context
 from typing import Final
 
-from edgernn.budget.advice import Advice
+from edgernn.budget.advice import LONGEST, Advice
 from edgernn.budget.check import Line, Verdict
 from edgernn.budget.subject import Subject
 from edgernn.console import table
@@ -25,6 +26,8 @@ NAMES: Final = {
     "power": "power",
     "accuracy_drop": "accuracy drop",
 }
+_PREFIXES: Final = (("", 1000.0), ("m", 1.0), ("u", 1e-3), ("n", 1e-6))
+"""Of joules and watts, in the thousandths that lines have."""
 _PER_RUN: Final = ("macs", "instructions", "cycles", "time", "energy")
 
 
@@ -43,29 +46,37 @@ def amount(name: str, value: float) -> str:
     if name == "time":
         return format_seconds(value)
     if name == "load":
-        return f"{value:.3g} %"
-    if name == "energy":
-        return f"{1000 * value:.3g} uJ"
-    if name == "power":
-        return f"{1000 * value:.3g} uW"
+        return f"{value:,.0f} %" if value >= 100 else f"{value:.3g} %"
+    if name in ("energy", "power"):
+        unit = "J" if name == "energy" else "W"
+        prefix, factor = next((p for p in _PREFIXES if value >= p[1]), _PREFIXES[-1])
+        return f"{value / factor:.3g} {prefix}{unit}"
     if name == "accuracy_drop":
-        return f"{value:.3g} points"
+        return f"{value:.4g} points"
     return f"{value:,.0f}"
 
 
+def estimated(line: Line) -> str:
+    """The estimate of a line. A time is rounded up: what is read here holds as a limit."""
+    value = line.value
+    if line.name == "time":
+        value = float(Context(prec=4, rounding=ROUND_CEILING).create_decimal(repr(value)))
+    return amount(line.name, value)
+
+
 def percent(share: float) -> str:
-    """0.381 -> 38 %; what is not exactly 100 % is not shown as that."""
+    """0.381 -> 38 %; what is not exactly 100 % is not shown as that, a gain is 0 %."""
     if share == float("inf"):
         return "over"
     if 0 < share < 0.005:
         return "< 1 %"
-    text = f"{100 * share:.0f} %"
+    text = f"{100 * max(0.0, share):.0f} %"
     return f"{100 * share:.2f} %" if text == "100 %" and share != 1 else text
 
 
 def bar(share: float) -> str:
     """[######--------------], with a + behind it if it is over."""
-    filled = BAR if share > 1 else int(BAR * share)
+    filled = int(BAR * min(1.0, max(0.0, share)))
     return f"[{'#' * filled}{'-' * (BAR - filled)}]{'+' if share > 1 else ''}"
 
 
@@ -76,7 +87,7 @@ def verdict_table(verdict: Verdict, is_window: bool) -> str:
     for line in verdict.lines:
         name = NAMES[line.name] + (f" / {unit}" if line.name in _PER_RUN else "")
         error = "" if not line.error else f"+-{100 * line.error:.1f} %"
-        row = [name, amount(line.name, line.value), error]
+        row = [name, estimated(line), error]
         if line.limit is None or line.used is None:
             rows.append([*row, "", "", "", ""])
             continue
@@ -151,7 +162,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         row = [verdict.budget.device.name]
         for name in ("flash", "ram", "instructions", "cycles", "time", "load"):
             line = lines.get(name)
-            text = "" if line is None else amount(name, line.value)
+            text = "" if line is None else estimated(line)
             if line is not None and line.used is not None:
                 text += f" ({percent(line.used)})"
             row.append(text)
@@ -177,7 +188,7 @@ def advice_text(advice: Advice, verdict: Verdict) -> str:
         rows = [
             [
                 layer.name, layer.what, f"{layer.size:,}", _fits(layer.fits, layer.reaches_limit),
-                f"{layer.flash:.1f} B", f"{layer.ram:.1f} B", f"{layer.instructions:,.1f}",
+                _saved(layer.flash, " B"), _saved(layer.ram, " B"), _saved(layer.instructions),
             ]
             for layer in advice.layers
         ]  # fmt: skip
@@ -196,19 +207,23 @@ def advice_text(advice: Advice, verdict: Verdict) -> str:
             for s in advice.swaps
         ]  # fmt: skip
         text.append(
-            "Another cell of the same hidden size, trained anew; its accuracy is not known:\n"
+            "Another cell of the same hidden size, trained anew; its accuracy is not known, and "
+            "its ranges may change the flash a little:\n"
             + aligned(["cell", "flash", "RAM", "instructions", ""], rows, right=(1, 2, 3))
         )
     if advice.window is not None:
         longest = f"up to {advice.window:,} steps fit" if advice.window else "no length fit"
+        if advice.window >= LONGEST:
+            longest = f"{advice.window:,} steps or more fit"
         text.append(
             f"By RAM and time, windows of {longest}; each step less saves "
             f"{advice.window_step_bytes:,} bytes of RAM."
         )
-    text.append(
-        f"States of int8 would take {advice.int8_state_bytes:,} bytes of RAM less; edgernn keeps "
-        "int16, which long streams need."
-    )
+    if advice.int8_state_bytes:
+        text.append(
+            f"States of int8 would take {advice.int8_state_bytes:,} bytes of RAM less; edgernn "
+            "keeps int16, which long streams need."
+        )
     text += [f"{_capital(note)}." for note in advice.notes]
     return "\n".join(text)
 
@@ -220,8 +235,8 @@ def _first_to_shrink(advice: Advice, verdict: Verdict) -> list[str]:
         part = line.name if line.name in ("flash", "ram") else "instructions"
         if len(advice.layers) < 2 or line.name == "accuracy_drop":
             continue
-        ranked = sorted(advice.layers, key=lambda layer: -getattr(layer, part))
-        best, second = (getattr(layer, part) for layer in ranked[:2])
+        ranked = sorted(advice.layers, key=lambda layer: -(getattr(layer, part) or 0.0))
+        best, second = (getattr(layer, part) or 0.0 for layer in ranked[:2])
         if best > max(second, 0.0):
             unit = "one of its " + ranked[0].what
             found.append(f"Of {NAMES[line.name]}, {unit} saves most in {ranked[0].name}.")
@@ -263,6 +278,10 @@ def _fits(size: int | None, reaches_limit: bool) -> str:
     if not size:
         return "none"
     return f"{size:,} or more" if reaches_limit else f"{size:,}"
+
+
+def _saved(amount: float | None, unit: str = "") -> str:
+    return "" if amount is None else f"{amount:,.1f}{unit}"
 
 
 def _capital(sentence: str) -> str:

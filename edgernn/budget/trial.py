@@ -31,7 +31,7 @@ class Trial:
 
     subject: Subject
     budget: Budget
-    _known: dict[tuple[object, ...], Verdict | None] = field(default_factory=dict)
+    _known: dict[tuple[tuple[int, int], ...], Verdict | None] = field(default_factory=dict)
 
     @cached_property
     def graph(self) -> Graph:
@@ -53,33 +53,32 @@ class Trial:
     @cached_property
     def is_possible(self) -> bool:
         """Can the network be lowered again, as it is?"""
-        return self._lowered(lambda: self.graph, self.subject.steps) is not None
+        return self._lowered(lambda: self.graph) is not None
 
-    def of_sizes(self, sizes: Sizes, steps: int | None = None) -> Verdict | None:
+    def of_sizes(self, sizes: Sizes) -> Verdict | None:
         """At other sizes, axis -> size; None if the network cannot be lowered so."""
         own = {axis: size for axis, size in sizes.items() if size != self.layouts.size(axis)}
-        steps = self.subject.steps if steps is None else steps
-        if not own and steps == self.subject.steps:
+        if not own:
             return self.own
-        key = (steps, *sorted(own.items()))
+        key = tuple(sorted(own.items()))
         if key not in self._known:
-            self._known[key] = self._lowered(lambda: resized(self.layouts, own), steps)
+            self._known[key] = self._lowered(lambda: resized(self.layouts, own))
         return self._known[key]
 
     def of_graph(self, graph: Graph) -> Verdict | None:
         """Of another network; None if it cannot be lowered."""
-        return self._lowered(lambda: graph, self.subject.steps)
+        return self._lowered(lambda: graph)
 
-    def _lowered(self, make: Callable[[], Graph], steps: int) -> Verdict | None:
+    def _lowered(self, make: Callable[[], Graph]) -> Verdict | None:
         try:
             program = lowered(make(), self.subject.amplitudes)
         except (UnsupportedError, InputError):
             return None
-        return check_model(as_model(program), steps, self.budget)
+        return check_model(as_model(program), self.subject.steps, self.budget)
 
-    def fits(self, sizes: Sizes, steps: int | None = None) -> bool:
+    def fits(self, sizes: Sizes) -> bool:
         """Does it fit at other sizes?"""
-        verdict = self.of_sizes(sizes, steps)
+        verdict = self.of_sizes(sizes)
         return verdict is not None and verdict.fits
 
     def together(self, axes: Mapping[int, Axis], size: int) -> dict[int, int]:

@@ -118,12 +118,11 @@ def _settings(
     options = parse_options(given, "budget")
     if names:
         return Settings(tuple(budget_for(device(name, boards), options) for name in names))
-    from edgernn.footprint import load_targets
-
-    counted = load_targets()
-    cores = (d for d in load_devices(boards).values() if d.family == "core")
-    devices = [d for d in cores if d.core in counted]
-    return Settings(tuple(budget_for(d, {}) for d in devices))
+    built_in = load_devices()
+    # The cores, and what the user describes.
+    devices = load_devices(boards).values()
+    shown = (d for d in devices if d.family == "core" or d.name not in built_in)
+    return Settings(tuple(budget_for(d, {}) for d in shown))
 
 
 def _run(
@@ -154,14 +153,18 @@ def _drop(
 ) -> Drop | None:
     """The accuracy drop, if it is asked for."""
     from edgernn.budget import accuracy_drop
+    from edgernn.runtime.errors import InputError
 
     spec = data or settings.data
     limited = any(budget.accuracy_drop is not None for budget in settings.budgets)
     if not spec:
+        if labels or settings.labels:
+            raise InputError("labels are an array of the file of data; give `--data FILE` too")
         return accuracy_drop(subject, subject.sample) if limited else None
     from edgernn.budget.labelled import load_labelled
 
-    sequences, found = load_labelled(spec, labels or settings.labels, subject.program)
+    key = labels or settings.labels
+    sequences, found = load_labelled(spec, key, subject.program, subject.graph)
     return accuracy_drop(subject, sequences, found, spec)
 
 

@@ -32,7 +32,11 @@ def device(name: str, files: Sequence[Path] = ()) -> Device:
     devices = load_devices(files)
     if name in devices:
         return devices[name]
-    near = get_close_matches(name.lower(), devices, n=3, cutoff=0.5)
+    part = name.lower()
+    # Of a chip, as of "rp2040", only the titles know.
+    having = [n for n, d in devices.items() if len(part) > 2 and part in f"{n} {d.title}".lower()]
+    having.sort(key=lambda n: part not in n)
+    near = having[:3] or get_close_matches(part, devices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InputError(
         f"there is no target {name[:60]!r}: {hint}`edgernn budget --targets` lists all of them, "

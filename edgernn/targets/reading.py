@@ -39,8 +39,6 @@ NUMBERS: Final = {
     "volts": (0.1, 60.0),
 }
 """Key -> least and greatest value, both allowed."""
-UNCOUNTED: Final = "aarch64"
-"""Of the Raspberry Pi's clock and memory are known before its instructions are."""
 SIZES: Final = ("flash", "ram", "cache")
 KEYS: Final = ("core", "counts", "clock", *SIZES, "runs_from_ram", "sources", *TEXTS, *NUMBERS)
 SOURCES: Final = ("clock", *SIZES, "cycles_per_instruction", "stall_factor", "fetch", "power")
@@ -222,7 +220,7 @@ def _base(entry: Entry, known: Mapping[str, Device]) -> Device | None:
 
 def _counts(entry: Entry) -> str:
     name, counted = entry.text("counts"), load_targets()
-    if name not in counted and name != UNCOUNTED:
+    if name not in counted:
         raise entry.error(
             "counts",
             f"is {_shown(name)}, whose instructions were not counted; {_near(name, counted)}",

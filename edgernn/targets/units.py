@@ -50,9 +50,9 @@ def parse_bytes(text: str) -> int:
 
 def parse_hertz(text: str) -> float:
     """ "80 MHz" -> 8e7, up to 100 GHz. InputError for anything else."""
-    number = _parse(text, HERTZ, "a clock: write a number and Hz, kHz, MHz or GHz")
+    number = _parse(text, HERTZ, "a frequency: write a number and Hz, kHz, MHz or GHz")
     if not 1 <= number <= MAX_HERTZ:
-        raise InputError(f"{_shown(text)} is not a clock between 1 Hz and 100 GHz")
+        raise InputError(f"{_shown(text)} is not a frequency between 1 Hz and 100 GHz")
     return float(number)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,22 @@ def test_accuracy_on_labelled_data(build: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "padded.npz", x=x, lengths=lengths, y=np.zeros(30, np.int64))
     padded = found(build, *limit, "--data", tmp_path / "padded.npz")["accuracy"]
     assert padded["count"] == 30
+    np.savez(tmp_path / "labels.npz", y=np.zeros(30, np.int64))
+    alone = run(build, *limit, "--data", tmp_path / "labels.npz")
+    assert alone.exit_code == 2
+    assert "holds labels alone" in alone.stderr
+
+
+def test_lengths_stand_for_a_mask(tmp_path: Path) -> None:
+    nodes = (replace(GRAPH.nodes[0], mask="mask"), *GRAPH.nodes[1:])
+    sizes = {**GRAPH.sizes, "mask": 1}
+    masked = folder(
+        tmp_path / "masked", replace(GRAPH, inputs=("x", "mask"), sizes=sizes, nodes=nodes)
+    )
+    x = np.stack([s["x"] for s in noise(GRAPH, 12)])
+    np.savez(tmp_path / "t.npz", x=x, lengths=np.arange(12) % 9 + 1, y=np.zeros(12, np.int64))
+    entry = found(masked, "--target", "cortex-m4", "--data", tmp_path / "t.npz")
+    assert entry["accuracy"]["count"] == 12
 
 
 @pytest.mark.parametrize(
@@ -145,6 +162,7 @@ def test_accuracy_on_labelled_data(build: Path, tmp_path: Path) -> None:
         (("BUILD", "--target", "cortex-m4", "--step", "2ms"), "a core without a clock"),
         (("BUILD", "--target", "cortex-m4", "--flash", "64KB"), "'64KB' is not a size"),
         (("BUILD", "--target", "cortex-m4", "--window", "4"), "it has no window to price"),
+        (("BUILD", "--target", "cortex-m4", "--labels", "y"), "give `--data FILE` too"),
         (("nowhere", "--target", "cortex-m4"), "there is no file nowhere"),
         ((".", "--target", "cortex-m4"), "holds no model.safetensors"),
     ],
@@ -169,11 +187,16 @@ def test_a_program_alone_and_a_foreign_float_network(build: Path, tmp_path: Path
     drop = run(alone, "--target", "cortex-m4", "--accuracy-drop", 1)
     assert drop.exit_code == 2
     assert "cannot be known" in drop.stderr
-    other = folder(tmp_path / "other", stack(["lstm"], [9]))
-    (other / "model.safetensors").write_bytes(alone.read_bytes())
-    wrong = run(other, "--target", "cortex-m4")
-    assert wrong.exit_code == 2
-    assert "is of another model" in wrong.stderr
+    # Of other layers, and of the same layers in other sizes.
+    for name, graph in (
+        ("layers", stack(["lstm"], [9])),
+        ("sizes", stack(["gru", "lstm"], [8, 9])),
+    ):
+        other = folder(tmp_path / name, graph)
+        (other / "model.safetensors").write_bytes(alone.read_bytes())
+        wrong = run(other, "--target", "cortex-m4")
+        assert wrong.exit_code == 2
+        assert "is of another model" in wrong.stderr
     assert load_program(alone).inputs == ("x",)
 
 
@@ -183,6 +206,10 @@ def test_own_boards_and_the_list(build: Path, tmp_path: Path) -> None:
     result = run(build, "--target", "my-board", *mine)
     assert result.exit_code == 1
     assert "1,024 B" in result.stdout
+    everything = run(build, *mine)
+    assert everything.exit_code == 1
+    assert "cortex-m0plus" in everything.stdout
+    assert "my-board" in everything.stdout
     listed = run("--targets", *mine)
     assert listed.exit_code == 0
     for name in ("my-board", "cortex-m0plus", "nrf52840-dk", "64 MHz"):

@@ -162,7 +162,7 @@ def test_what_a_board_leaves(options: dict[str, Any], expected: dict[str, float]
         (BOARD, {"flash": True}, "True must be"),
         (BOARD, {"flash": -1}, "-1 must be"),
         (BOARD, {"step": "2"}, "here, step: '2' is not a time"),
-        (BOARD, {"step": "2ms@"}, "here, step: '' is not a clock"),
+        (BOARD, {"step": "2ms@"}, "here, step: '' is not a frequency"),
         (BOARD, {"instructions": -1}, "-1 is not a whole number"),
         (BOARD, {"instructions": 1.0}, "1.0 is not a whole number"),
         (BOARD, {"accuracy_drop": 101}, "101 is not a number of percentage points"),

@@ -95,7 +95,7 @@ ENTRY = '[[budget.target]]\ndevice = "nrf52840-dk"\n'
         ('[[budget.target]]\ndevice = "cortex-m4"\nstep = "1 ms"', "a core without a clock"),
         ("[[budget.target]]\nflash = 3", "it needs a device"),
         ("[[budget.target]]\ndevice = 3", "it needs a device"),
-        ('[budget]\nrate = "1"\n' + ENTRY, r"\[budget\], rate: '1' is not a clock"),
+        ('[budget]\nrate = "1"\n' + ENTRY, r"\[budget\], rate: '1' is not a frequency"),
         ("[budget]\ntargets = 'x'\n" + ENTRY, "targets must be a list of files"),
         ("[budget]\ntargets = ['none.toml']\n" + ENTRY, "cannot read the targets of .*none.toml"),
         ("[budget]\nwindow = 0\n" + ENTRY, "window: it must be a number of steps"),
