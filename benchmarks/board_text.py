@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from benchmarks.records import Result
 from benchmarks.text import Lines, grid
-from benchmarks.toml import read_toml
 from edgernn.footprint import load_targets
+from edgernn.toml_file import read_toml
 from firmware_tests.table import REFERENCES, kept, references
 
 PEERS: Final = Path(__file__).parent / "peers.toml"
@@ -23,7 +23,7 @@ SHOWN: Final = 5
 
 def peers() -> dict[str, dict[str, dict[str, int]]]:
     """Cell -> runtime -> core -> instructions of a step."""
-    return read_toml(PEERS)
+    return read_toml(PEERS, "peers")
 
 
 def macs() -> dict[str, int]:

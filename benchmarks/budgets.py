@@ -22,6 +22,7 @@ from benchmarks.deterministic import Numbers
 from benchmarks.records import RESULTS, find, load, title
 from edgernn.console import table
 from edgernn.runtime.file import write_atomically
+from edgernn.toml_file import read_toml
 
 PATH: Final = Path(__file__).parent / "budgets.toml"
 RENEW: Final = "python -m benchmarks.budgets --renew"
@@ -83,7 +84,7 @@ def _shown(value: float | None) -> str:
 
 def read(path: Path = PATH) -> tuple[Numbers, dict[str, Any]]:
     """The budgeted numbers, and what is set by hand."""
-    content = toml.read_toml(path)
+    content = read_toml(path, "budgets")
     by_hand: dict[str, Any] = {name: content.pop(name) for name in TABLES if name in content}
     numbers: Numbers = {
         f"{group}.{part}": dict(values)

@@ -1,22 +1,10 @@
-"""TOML, read and written: Python has the reader from 3.11 on, and no writer."""
+"""TOML, written: Python has a reader from 3.11 on, and no writer."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a file."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def key(name: str) -> str:

@@ -23,7 +23,6 @@ from edgernn.runtime.window import Window
 WORK: Final = 1_000_000_000
 """Elements of tensors that are computed, over all runs and steps, unless it is too few steps."""
 STEPS: Final = (200, 4_000)
-PER_DECADE: Final = 4
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,8 @@ from typing import Any, Final
 from edgernn.budget.limits import EITHER, OPTIONS, Budget, budget_for, parse_options, unknown_key
 from edgernn.runtime.errors import InputError
 from edgernn.targets import device
+from edgernn.toml_file import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
-
-MAX_FILE: Final = 1 << 20
 OWN: Final = ("target", "targets", "data", "labels", "window")
 """Keys of [budget] beside the defaults of its targets."""
 
@@ -35,7 +29,7 @@ class Settings:
 
 def load_settings(path: Path) -> Settings:
     """Read a file of budgets. InputError, naming file and key, for what is not one."""
-    content = _toml(path)
+    content = read_toml(path, "budgets")
     if path.name == "pyproject.toml":
         tool = _table(content.get("tool", {}), f"{path}: tool")
         own = _table(tool.get("edgernn", {}), f"{path}: tool.edgernn")
@@ -98,23 +92,6 @@ def _budget(entry: Any, defaults: Mapping[str, Any], files: list[Path], where: s
         return budget_for(device(name, files), options)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > MAX_FILE:
-        raise InputError(f"{path} is over 1 MiB: that is no file of budgets")
-    try:
-        content: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
-    except RecursionError:
-        raise InputError(f"{path} is not a TOML file: its values are nested too deep") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not a TOML file: {str(error)[:200]}") from None
-    return content
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edgernn.exporters.c.window_model import WindowModel
 from edgernn.footprint.breakdown import ENGINE, REST, Part, breakdown
-from edgernn.footprint.estimate import Footprint, estimate, total
+from edgernn.footprint.estimate import STACK_ALIGNMENT, Footprint, estimate, total
 from edgernn.footprint.features import code_features, engine_feature
 from edgernn.footprint.targets import Errors, Target, load_targets
 from edgernn.runtime.window import Window
@@ -193,5 +193,6 @@ def linked_once(model: WindowModel, target: Target) -> float:
 
 
 def _stack(model: WindowModel, costs: list[Footprint], target: Target) -> int:
-    own = total(window_frame(model), target.frames)
-    return round(own + max(cost.stack for cost in costs))
+    own = total(window_frame(model), target.frames) + max(cost.stack for cost in costs)
+    alignment = STACK_ALIGNMENT.get(target.name, 4)
+    return round(own / alignment) * alignment

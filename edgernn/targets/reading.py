@@ -6,9 +6,7 @@ another entry; with `counts` it is a core itself. docs/targets.md has all keys.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,13 +17,8 @@ from edgernn.footprint.targets import load_targets
 from edgernn.runtime.errors import InputError
 from edgernn.targets.device import Device
 from edgernn.targets.units import MAX_BYTES, MAX_HERTZ, parse_bytes, parse_hertz
+from edgernn.toml_file import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
-
-MAX_FILE: Final = 1 << 20
 MAX_TEXT: Final = 4000
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")
 TEXTS: Final = ("title", "processor", "family", "notes", "counts_note")
@@ -138,7 +131,7 @@ class Entry:
 def read_devices(path: Path, known: Mapping[str, Device]) -> dict[str, Device]:
     """The devices of a file, which may build on those known and on those above them in it."""
     devices: dict[str, Device] = {}
-    for name, values in _tables(path).items():
+    for name, values in read_toml(path, "targets").items():
         where = f"{path}, [{name}]"
         if NAME.fullmatch(name) is None:
             raise InputError(
@@ -153,25 +146,6 @@ def read_devices(path: Path, known: Mapping[str, Device]) -> dict[str, Device]:
     if not devices:
         raise InputError(f"{path} describes no device: it wants a table [name] for each")
     return devices
-
-
-def _tables(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the targets of {os.fspath(path)}: {reason}") from None
-    if len(data) > MAX_FILE:
-        raise InputError(f"{path} is over 1 MiB: that is no file of targets")
-    try:
-        # A file from Windows may begin with a mark that TOML does not know.
-        tables: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
-    except RecursionError:
-        raise InputError(f"{path} is not a TOML file: its values are nested too deep") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not a TOML file: {_line(str(error))}") from None
-    return tables
 
 
 def _device(entry: Entry, known: Mapping[str, Device]) -> Device:
@@ -278,7 +252,3 @@ def _sources(entry: Entry) -> dict[str, str]:
 def _shown(value: object) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "over 10^30"
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:200]

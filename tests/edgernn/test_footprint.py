@@ -117,7 +117,7 @@ def test_errors_are_stated(target: Target) -> None:
             assert 0 < error.mean <= error.worst < 1
     usual = estimate(random_program(["gru"], [16], 5, 1), target).errors
     assert usual == target.errors["measured"]
-    assert usual.percent()["flash"] == round(100 * usual.flash.worst, 1)
+    assert usual.percent()["flash"] == round(100 * usual.flash.stated, 1) >= 5
 
 
 @target

@@ -157,7 +157,7 @@ def test_lengths_stand_for_a_mask(tmp_path: Path) -> None:
         ((), "name the folder"),
         (("BUILD", "--flash", "1KiB"), "limits need a --target"),
         (("BUILD", "--file", "x.toml", "--flash", "1KiB"), "give one or the other"),
-        (("BUILD", "--file", "x.toml"), "cannot read x.toml"),
+        (("BUILD", "--file", "x.toml"), "cannot read the budgets of x.toml"),
         (("BUILD", "--target", "nrf52840"), "there is no target 'nrf52840': did you mean"),
         (("BUILD", "--target", "cortex-m4", "--step", "2ms"), "a core without a clock"),
         (("BUILD", "--target", "cortex-m4", "--flash", "64KB"), "'64KB' is not a size"),
