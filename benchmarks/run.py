@@ -35,8 +35,10 @@ def run_suite(question: str, options: Sequence[str]) -> tuple[list[Record], bool
         command = [sys.executable, "-m", "pytest", "-q", "-rs", "--no-header", "--benchmark-quiet"]
         command += ["-p", "no:cacheprovider", f"--benchmark-json={path}", *options]
         command += [str(HERE / f"test_{question}.py")]
-        one_thread = dict.fromkeys(THREADS, "1")
-        done = subprocess.run(command, cwd=HERE.parent, env={**os.environ, **one_thread})
+        # Under pytest-xdist, as in our own test, it would take itself for a worker and not measure.
+        own = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
+        environment = {**own, **dict.fromkeys(THREADS, "1")}
+        done = subprocess.run(command, cwd=HERE.parent, env=environment)
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
     benchmarks = json.loads(text)["benchmarks"] if text else []
     records = [record for b in benchmarks for record in b["extra_info"].get("records", [])]
