@@ -119,11 +119,19 @@ def _cut(name: str, array: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[
     return [sequence[:n] for sequence, n in zip(array, lengths, strict=True)]
 
 
-def load_sequences(spec: str, program: Program | Window) -> list[dict[str, FloatArray]]:
-    """Sequences for a program from a file, as `load_calibration` finds them."""
+def load_sequences(
+    spec: str, program: Program | Window, graph: Graph | None = None
+) -> list[dict[str, FloatArray]]:
+    """Sequences for a program from a file, as `load_calibration` finds them.
+
+    graph: its float network, if it is there; only that says which input is a mask and may be left
+    out, in favour of `lengths` or of nothing.
+    """
     from edgernn.calibrate import as_sequences
     from edgernn.graph import Graph
 
+    if graph is not None:
+        return as_sequences(graph, load_calibration(spec, graph))
     sizes = (
         {tensor.name: tensor.size for tensor in program.inputs}
         if isinstance(program, Window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -31,6 +32,10 @@ class Commands(click.Group):
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(BROKEN_PIPE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise click.ClickException("the disk is full: the output is not complete") from None
         except Exception as error:
             # Imported here because --help must not wait for NumPy.
             from edgernn.runtime.errors import EdgernnError

@@ -7,8 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.arrays import load_arrays, load_calibration, load_sequences
-from edgernn.calibrate import as_sequences
+from edgernn.arrays import load_arrays, load_sequences
 from edgernn.graph import FloatArray, Graph
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.program import Program
@@ -24,8 +23,7 @@ def load_labelled(
     """Sequences, input -> (T, F), and a label for each, () or (T,) or (T, O); None without labels.
 
     key: of the labels; "" for `y` if the file has it. Of padded sequences, where the file has
-    `lengths`, labels of each step are cut too. graph: the float network, if it is there; only that
-    says which input is a mask and may be left out.
+    `lengths`, labels of each step are cut too. graph: as for `load_sequences`.
     """
     arrays = load_arrays(spec)
     if key and key not in arrays:
@@ -35,13 +33,12 @@ def load_labelled(
     if chosen and len(arrays) == 1:
         raise InputError(f"{spec} holds labels alone; the sequences they belong to are missing")
     data = _without(spec, arrays, chosen)
-    if graph is None:
-        sequences = load_sequences(data, program)
-    else:
-        sequences = as_sequences(graph, load_calibration(data, graph))
+    sequences = load_sequences(data, program, graph)
     if labels is None:
         return sequences, None
     lengths = arrays.get("lengths")
+    if labels.ndim == 0:
+        raise InputError(f"the labels of {spec} are a single value; give one for each sequence")
     if len(labels) != len(sequences):
         empty = lengths is not None and not np.all(lengths)
         why = "; leave out sequences of length 0" if empty else ""

@@ -43,9 +43,12 @@ def verify(
     sample = None
     if calib is not None:
         from edgernn.arrays import load_sequences
+        from edgernn.float_file import FLOAT_FILE, float_model_of
         from edgernn.runtime.file import load_any
 
-        sample = load_sequences(calib, load_any(folder / "model.safetensors"))
+        program, floats = load_any(folder / "model.safetensors"), folder / FLOAT_FILE
+        graph = float_model_of(program, floats).graph if floats.is_file() else None
+        sample = load_sequences(calib, program, graph)
     with progress_bar("verifying") as progress:
         result = verify_folder(folder, steps, seed, progress, sample, native)
     if as_json:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +224,17 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
     calls.clear()
     refused(call(*arguments, "--out", tmp_path / "new"), "No space left")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_a_full_disk_under_the_output_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from edgernn.cli import main; main()", "budget", "--targets"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Error: the disk is full: the output is not complete\n"
 
 
 def test_the_choices_offered_are_those_there_are() -> None:

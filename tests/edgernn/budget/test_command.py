@@ -137,6 +137,10 @@ def test_accuracy_on_labelled_data(build: Path, tmp_path: Path) -> None:
     alone = run(build, *limit, "--data", tmp_path / "labels.npz")
     assert alone.exit_code == 2
     assert "holds labels alone" in alone.stderr
+    np.savez(tmp_path / "one.npz", x=x, y=np.int64(1))
+    single = run(build, *limit, "--data", tmp_path / "one.npz")
+    assert single.exit_code == 2
+    assert "are a single value" in single.stderr
 
 
 def test_lengths_stand_for_a_mask(tmp_path: Path) -> None:
@@ -149,6 +153,9 @@ def test_lengths_stand_for_a_mask(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=x, lengths=np.arange(12) % 9 + 1, y=np.zeros(12, np.int64))
     entry = found(masked, "--target", "cortex-m4", "--data", tmp_path / "t.npz")
     assert entry["accuracy"]["count"] == 12
+    calib = f"{tmp_path / 't.npz'}:x,lengths"
+    verified = CliRunner().invoke(main, ["verify", str(masked), "--calib", calib, "--steps", "50"])
+    assert verified.exit_code == 0, verified.output
 
 
 @pytest.mark.parametrize(
