@@ -83,7 +83,7 @@ def cost_of(model: Model | WindowModel, target: Target, steps: int = 1) -> Cost:
         found.macs,
         found.instructions,
         found.measured,
-        errors.flash.stated,
+        errors.of_flash(found.flash, found.code),
         errors.ram.stated,
         errors.instructions.stated,
     )
@@ -109,7 +109,7 @@ def _window(model: WindowModel, target: Target, steps: int) -> Cost:
         found.macs,
         found.instructions,
         found.measured,
-        errors.flash.stated,
+        errors.of_flash(found.flash, found.code),
         errors.ram.stated,
         errors.instructions.stated,
     )

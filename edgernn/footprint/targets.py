@@ -21,6 +21,7 @@ OWN: Final = re.compile(
 KINDS: Final = ("turn", "call", "partial turn", "partial call", "code", "frame")
 """The order of such prices in the file."""
 LEAST: Final = 0.05
+CODE: Final = 0.1
 WHERE: Final = {"code": "code", "frame": "frames"}
 
 
@@ -46,6 +47,14 @@ class Errors:
     instructions: Error
     flash: Error
     ram: Error
+
+    def of_flash(self, flash: int, code: int) -> float:
+        """What is said of an estimate of so many bytes of flash, `code` of them code.
+
+        Weights and tables are counted, not estimated: it is at most CODE of the code, but no less
+        than the worst that was found.
+        """
+        return min(self.flash.stated, max(self.flash.worst, CODE * code / flash))
 
     def percent(self) -> dict[str, float]:
         """The errors stated in %, for reports."""
