@@ -96,10 +96,18 @@ def load_float(path: str | os.PathLike[str]) -> FloatModel:
 
 
 def float_model_of(program: Program | Window, path: str | os.PathLike[str]) -> FloatModel:
-    """`load_float` of the network that a program was made from; FileFormatError if it is another's,
-    as `require_same_network` sees it."""
-    model = load_float(path)
-    require_same_network(program, model.graph, os.fspath(path))
+    """`load_float` of the network that a program was made from; FileFormatError if it is another's:
+    as `require_same_network` sees it, or by the layers that the program says it was made from."""
+    model, where = load_float(path), os.fspath(path)
+    require_same_network(program, model.graph, where)
+    layers = [[node.kind, list(node.reads), list(node.outputs)] for node in model.graph.nodes]
+    network: Any = program.metadata.get("network", [])
+    try:
+        made_from = [[node["kind"], node["reads"], node["writes"]] for node in network]
+    except (TypeError, KeyError):
+        made_from = []
+    if made_from and made_from != layers:
+        raise _of_another(where, "layers")
     return model
 
 
@@ -112,7 +120,10 @@ def require_same_network(program: Program | Window, graph: Graph, where: str) ->
     }
     if isinstance(program, Window):
         tensors = program.tensors()
+        own = {s.name: len(s.initial) for stage in program.stages for s in stage.program.states}
+        found["states"] = {s.name: len(s.initial) for s in graph.states if s.name in own}
         wanted = {
+            "states": {name: own[name] for name in found["states"]},
             "inputs": {tensor.name: tensor.size for tensor in program.inputs},
             "outputs": {n: tensors[s.value].size for n, s in program.outputs.items()},
         }
@@ -126,10 +137,14 @@ def require_same_network(program: Program | Window, graph: Graph, where: str) ->
         }
     for what, expected in wanted.items():
         if found[what] != expected:
-            raise FileFormatError(
-                f"{where} is of another model: its {what} are not those of the program; "
-                "export the model again"
-            )
+            raise _of_another(where, what)
+
+
+def _of_another(where: str, what: str) -> FileFormatError:
+    return FileFormatError(
+        f"{where} is of another model: its {what} are not those of the program; "
+        "export the model again"
+    )
 
 
 def float_from_bytes(data: NDArray[np.uint8], where: str) -> FloatModel:

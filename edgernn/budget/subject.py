@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.window_model import WindowModel
-from edgernn.float_file import FLOAT_FILE, FloatModel, load_float
+from edgernn.float_file import FLOAT_FILE, FloatModel, float_model_of
 from edgernn.graph import FloatArray, Graph
 from edgernn.runtime.errors import FileFormatError
 from edgernn.runtime.file import load_any
@@ -93,38 +93,5 @@ def load_subject(path: Path, window: int | None = None) -> Subject:
     if not whole or not floats.is_file():
         missing = f"no {FLOAT_FILE} lies beside it: export the model again"
         return Subject(str(path), program, None, missing, steps, sample)
-    float_model = load_float(floats)
-    _check_same(float_model, program, floats)
+    float_model = float_model_of(program, floats)
     return Subject(str(path), program, float_model, "", steps, sample)
-
-
-def _sizes_of(graph: Graph) -> dict[str, int]:
-    """Input or state -> its features."""
-    states = {s.name: len(s.initial) for node in graph.nodes for s in node.carried}
-    return {**{name: graph.sizes[name] for name in graph.inputs}, **states}
-
-
-def _program_sizes(program: Program | Window) -> dict[str, int]:
-    if isinstance(program, Window):
-        inputs = {tensor.name: tensor.size for tensor in program.inputs}
-        states = [s for stage in program.stages for s in stage.program.states]
-    else:
-        inputs = {name: program.tensors[name].size for name in program.inputs}
-        states = list(program.states)
-    return {**inputs, **{s.name: len(s.initial) for s in states}}
-
-
-def _check_same(model: FloatModel, program: Program | Window, path: Path) -> None:
-    """FileFormatError unless the float network has the layers of the program, in its sizes."""
-    found = [[node.kind, list(node.reads), list(node.outputs)] for node in model.graph.nodes]
-    network: Any = program.metadata.get("network", [])
-    try:
-        wanted = [[node["kind"], node["reads"], node["writes"]] for node in network]
-    except (TypeError, KeyError):
-        wanted = []
-    sizes, own = _sizes_of(model.graph), _program_sizes(program)
-    differ = any(sizes[name] != own[name] for name in sizes.keys() & own.keys())
-    if differ or (wanted and wanted != found):
-        raise FileFormatError(
-            f"{path} is of another model than the program beside it; export again"
-        )
