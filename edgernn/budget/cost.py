@@ -7,8 +7,8 @@ from typing import Any
 
 from edgernn.exporters.c.model import Model
 from edgernn.exporters.c.window_model import WindowModel
-from edgernn.footprint import Target, estimate, load_targets
-from edgernn.footprint.window import window_estimate
+from edgernn.footprint import Footprint, Target, estimate, load_targets
+from edgernn.footprint.window import WindowFootprint, window_estimate
 from edgernn.runtime.errors import UnsupportedError
 from edgernn.targets import Device
 
@@ -67,49 +67,38 @@ def cost_of(model: Model | WindowModel, target: Target, steps: int = 1) -> Cost:
     """What a model costs on a core; steps: of a window."""
     if isinstance(model, WindowModel):
         return _window(model, target, steps)
-    found = estimate(model, target)
-    program = model.program
+    found, program = estimate(model, target), model.program
     names = [*program.inputs, *program.outputs.values()]
-    errors = found.errors
-    return Cost(
-        found.weights,
-        found.tables,
-        found.code,
-        found.state,
-        found.stack,
-        found.scratch,
-        0,
-        2 * sum(program.tensors[name].size for name in names),
-        found.macs,
-        found.instructions,
-        found.measured,
-        errors.of_flash(found.flash, found.code),
-        errors.ram.stated,
-        errors.instructions.stated,
-    )
+    ports = sum(program.tensors[name].size for name in names)
+    return _cost(found, scratch=found.scratch, buffer=0, ports=2 * ports)
 
 
 def _window(model: WindowModel, target: Target, steps: int) -> Cost:
-    found = window_estimate(model, target, steps)
-    window, errors = model.window, found.errors
+    window = model.window
     tensors, once = window.tensors(), window.once()
     ports = sum(tensor.size * steps for tensor in window.inputs)
     for source in window.outputs.values():
         every = source.at == "step" and source.value not in once
         ports += tensors[source.value].size * (steps if every else 1)
+    found = window_estimate(model, target, steps)
+    scratch = model.scratch_bytes - model.state_bytes
+    return _cost(found, scratch=scratch, buffer=found.buffer, ports=2 * ports)
+
+
+def _cost(found: Footprint | WindowFootprint, scratch: int, buffer: int, ports: int) -> Cost:
     return Cost(
-        found.weights,
-        found.tables,
-        found.code,
-        found.state,
-        found.stack,
-        model.scratch_bytes - model.state_bytes,
-        found.buffer,
-        2 * ports,
-        found.macs,
-        found.instructions,
-        found.measured,
-        errors.of_flash(found.flash, found.code),
-        errors.ram.stated,
-        errors.instructions.stated,
+        weights=found.weights,
+        tables=found.tables,
+        code=found.code,
+        state=found.state,
+        stack=found.stack,
+        scratch=scratch,
+        buffer=buffer,
+        ports=ports,
+        macs=found.macs,
+        instructions=found.instructions,
+        measured=found.measured,
+        flash_error=found.errors.of_flash(found.flash, found.code),
+        ram_error=found.errors.ram.stated,
+        instructions_error=found.errors.instructions.stated,
     )
