@@ -25,6 +25,8 @@ from edgernn.runtime.window_runtime import WindowRuntime
 
 Sequences = Sequence[Mapping[str, FloatArray]]
 Values = NDArray[np.float64]
+Outputs = dict[str, tuple[Values, Values]]
+"""Output -> its float and its int8 values (K, O) of one sequence."""
 BATCH: Final = 256
 Z: Final = 1.959964
 """Of a two-sided 95 % interval."""
@@ -103,26 +105,33 @@ def accuracy_drop(
     if not sequences:
         raise InputError("there is no data to measure accuracy on; give some with --data")
     graph = subject.float_model.graph
-    pairs = both_outputs(subject, graph, sequences)
+    return drop_of(graph, both_outputs(subject, graph, sequences), labels, data)
+
+
+def drop_of(
+    graph: Graph,
+    pairs: Sequence[Outputs],
+    labels: NDArray[Any] | Sequence[Any] | None,
+    data: str,
+) -> Drop:
+    """The same from what `both_outputs` found for each sequence."""
     if labels is None:
         drops = [_unlabelled(graph, o, [p[o.name] for p in pairs]) for o in graph.outputs]
         return replace(max(drops, key=lambda drop: drop.points), data=data)
-    if len(labels) != len(sequences):
-        raise InputError(f"there are {len(labels)} labels for {len(sequences)} sequences")
+    if len(labels) != len(pairs):
+        raise InputError(f"there are {len(labels)} labels for {len(pairs)} sequences")
     first = graph.outputs[0]
     drop = _labelled(graph, first, [p[first.name] for p in pairs], labels)
     return replace(drop, data=data)
 
 
-def both_outputs(
-    subject: Subject, graph: Graph, sequences: Sequences
-) -> list[dict[str, tuple[Values, Values]]]:
-    """For each sequence, output -> float and int8 values (K, O): of the last step, or of all."""
+def both_outputs(subject: Subject, graph: Graph, sequences: Sequences) -> list[Outputs]:
+    """For each sequence what both return: of the last step, or of all."""
     first = graph.inputs[0]
     by_length: dict[int, list[int]] = {}
     for i, sequence in enumerate(sequences):
         by_length.setdefault(len(sequence[first]), []).append(i)
-    results: list[dict[str, tuple[Values, Values]]] = [{} for _ in sequences]
+    results: list[Outputs] = [{} for _ in sequences]
     for indices in by_length.values():
         for begin in range(0, len(indices), BATCH):
             group = indices[begin : begin + BATCH]

@@ -8,26 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.budget.accuracy import both_outputs, predictions, threshold_of
-from edgernn.budget.subject import Subject
-from edgernn.graph import FloatArray
+from edgernn.budget.accuracy import Outputs, predictions, threshold_of
+from edgernn.graph import Graph
 
 Facts = dict[str, Any]
 
 
 def classification(
-    subject: Subject, sequences: Sequence[dict[str, FloatArray]], labels: Sequence[NDArray[Any]]
+    graph: Graph, outputs: Sequence[Outputs], labels: Sequence[NDArray[Any]]
 ) -> Facts | None:
     """Of the first output: accuracy, agreement, confusion matrices and the numbers of each class.
 
-    labels: whole numbers, one for each sequence or each step. None where they are no classes.
+    outputs: of float and int8, for each sequence. labels: whole numbers, one for each sequence or
+    each step. None where they are no classes.
     """
-    if subject.float_model is None:
-        return None
-    graph = subject.float_model.graph
     output = graph.outputs[0]
     threshold = threshold_of(graph, output)
-    pairs = [found[output.name] for found in both_outputs(subject, graph, sequences)]
+    pairs = [found[output.name] for found in outputs]
     wanted = np.concatenate([np.asarray(label).reshape(-1) for label in labels])
     real, whole = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     width = real.shape[1]

@@ -15,7 +15,7 @@ from edgernn.attribution.meaning import Meaning, meanings_of
 from edgernn.attribution.measure import attribute
 from edgernn.attribution.tensors import statistics
 from edgernn.attribution.words import advice
-from edgernn.budget.accuracy import Drop, accuracy_drop
+from edgernn.budget.accuracy import Drop, both_outputs, drop_of
 from edgernn.budget.labelled import load_labelled
 from edgernn.budget.settings import Settings, load_settings
 from edgernn.budget.subject import Subject, load_subject
@@ -213,10 +213,12 @@ def _accuracy(
     labels: list[NDArray[Any]] | None,
     source: str,
 ) -> Drop | None:
-    if subject.float_model is None or not sequences:
+    graph = subject.graph
+    if graph is None or not sequences:
         return None
-    drop = accuracy_drop(subject, sequences, labels, source)
+    outputs = both_outputs(subject, graph, sequences)
+    drop = drop_of(graph, outputs, labels, source)
     facts["drop"] = drop.as_json()
     if labels is not None:
-        facts["accuracy"] = accuracy.classification(subject, sequences, labels)
+        facts["accuracy"] = accuracy.classification(graph, outputs, labels)
     return drop

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import edgernn
+from edgernn.budget.accuracy import both_outputs
 from edgernn.budget.subject import load_subject
 from edgernn.float_engine import run_float
 from edgernn.footprint import estimate, load_targets
@@ -78,11 +79,14 @@ def test_labels_that_are_no_classes(folder: Path) -> None:
     subject = load_subject(folder)
     with np.load(folder.parent / "test.npz") as arrays:
         x, signed = [{"x": v} for v in arrays["x"]], arrays["y"].astype(np.int64) - 1
-    found = classification(subject, x, list(signed))
+    graph = subject.graph
+    assert graph is not None
+    outputs = both_outputs(subject, graph, x)
+    found = classification(graph, outputs, list(signed))
     assert found is not None
     assert found["predictions"] == np.count_nonzero(signed >= 0)
-    assert classification(subject, x, list(signed + 9)) is None
-    assert classification(subject, x, list(signed.astype(np.float32))) is None
+    assert classification(graph, outputs, list(signed + 9)) is None
+    assert classification(graph, outputs, list(signed.astype(np.float32))) is None
 
 
 def test_everything_is_said(reported: Reported) -> None:
