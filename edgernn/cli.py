@@ -15,6 +15,8 @@ from edgernn.commands.export import export
 from edgernn.commands.inspect import inspect
 from edgernn.commands.report import report
 from edgernn.commands.run import run
+from edgernn.commands.sweep import sweep
+from edgernn.commands.train import train
 from edgernn.commands.verify import verify
 from edgernn.version import __version__
 
@@ -51,6 +53,7 @@ def main() -> None:
     """Recurrent networks from PyTorch as one int8 integer program, the same bits on every engine.
 
     \b
+    edgernn train classify --data gestures.csv --out run/
     edgernn export model.pt2 --int8 --calib calib.npz --out build/
     edgernn verify build/
     edgernn build build/
@@ -61,5 +64,5 @@ def main() -> None:
     """
 
 
-for _command in (export, verify, build, run, inspect, bench, budget, report):
+for _command in (train, sweep, export, verify, build, run, inspect, bench, budget, report):
     main.add_command(_command)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from edgernn.float_file import FLOAT_FILE, float_to_bytes
 from edgernn.folder import C_FOLDER, verify_folder
 from edgernn.graph import Graph
+from edgernn.placing import put_in_place, write_whole
 from edgernn.progress import Progress
 from edgernn.quantization import Quantized, QuantizedWindow
-from edgernn.runtime.errors import EdgernnError, InputError
+from edgernn.runtime.errors import InputError
 from edgernn.runtime.file import to_bytes
 from edgernn.runtime.program import Operator, Program, Tensor
 from edgernn.runtime.window import Window, window_of
@@ -29,6 +27,8 @@ from edgernn.window_folder import window_content, window_steps
 
 FORMATS: Final = ("numpy", "tflite", "onnx", "c")
 SHORT_VERIFY: Final = 1_000
+RECIPE_FILE: Final = "recipe.json"
+"""Of a network that a recipe trained: what an application needs beside the program."""
 FILES: Final = (
     "model.safetensors",
     "model.tflite",
@@ -38,6 +38,7 @@ FILES: Final = (
     "model.float.onnx",
     FLOAT_FILE,
     SAMPLE,
+    RECIPE_FILE,
     "report.json",
 )
 
@@ -54,6 +55,7 @@ def export(
     verify_steps: int = SHORT_VERIFY,
     seed: int = 0,
     progress: Progress | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Write model.safetensors, the formats and report.json into a folder; returns the report.
 
@@ -65,7 +67,7 @@ def export(
     that a .tflite takes before it is resized: of a window program, by default those of the longest
     calibration sequence; of a program that streams, which then gets a model.window.tflite beside
     its step. verify_steps: steps of the
-    verification that the files must pass.
+    verification that the files must pass. extra: further files that belong to the model, by name.
     All files appear together, or none: MismatchError, MissingExtraError or EdgernnError says why.
     """
     if not isinstance(program, (Program, Window)):
@@ -100,6 +102,7 @@ def export(
             content["model.float.onnx"] = _float_reference(program.float_model.graph)
         if program.sample:
             content[SAMPLE] = write_sample(program.sample)
+    content |= extra or {}
     report |= {
         "files": {file: len(data) for file, data in content.items()},
         "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in content.items()},
@@ -110,9 +113,9 @@ def export(
         result = verify_folder(staging, verify_steps, seed, progress)
         require(result)
         report["verification"] = result.as_json()
-        _write(staging / "report.json", _json(report))
+        write_whole(staging / "report.json", _json(report))
 
-    _put_in_place(Path(directory), content, check)
+    put_in_place(Path(directory), content, check, (*FILES, *_generated_c(Path(directory))))
     return report
 
 
@@ -129,7 +132,7 @@ def export_float(graph: Graph, directory: str | os.PathLike[str]) -> dict[str, A
         "parameters": sum(a.size for node in graph.nodes for a in node.arrays.values()),
     }
     content["report.json"] = _json(report)
-    _put_in_place(Path(directory), content, lambda _: None)
+    put_in_place(Path(directory), content, earlier=(*FILES, *_generated_c(Path(directory))))
     return report
 
 
@@ -275,14 +278,6 @@ def _c_window_report(window: Window, name: str, steps: int) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _generated_c(directory: Path) -> list[str]:
     """The C files of an earlier export into this folder, by its report."""
     try:
@@ -291,35 +286,3 @@ def _generated_c(directory: Path) -> list[str]:
         return [str(n) for n in names if ours.fullmatch(str(n))]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
-
-
-def _put_in_place(directory: Path, content: dict[str, bytes], check: Any) -> None:
-    """Stage files in a hidden folder beside their place, check them, then rename one by one."""
-    staging: Path | None = None
-    created = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".edgernn-", dir=directory))
-        for name, data in content.items():
-            _write(staging / name, data)
-        check(staging)
-        earlier = _generated_c(directory)
-        for name in dict.fromkeys([*FILES, *earlier, *content]):
-            if name in content:
-                (directory / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staging / name, directory / name)
-            else:
-                # A file of an earlier export would no longer match.
-                (directory / name).unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise EdgernnError(
-            f"cannot write to {directory}: {reason}; choose another folder with --out"
-        ) from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for folder in created:
-            # Only what this call made, and only if it stayed empty.
-            with contextlib.suppress(OSError):
-                folder.rmdir()

@@ -103,7 +103,8 @@ def export(
     verify_steps: int,
     seed: int,
 ) -> None:
-    """Export MODEL: a .pt2 file of torch.export, or package.module:factory."""
+    """Export MODEL: a .pt2 file of torch.export, package.module:factory, or a folder that
+    `edgernn train` wrote, which brings its own calibration data."""
     from edgernn.console import progress_bar, table
     from edgernn.exporting import FORMATS, export_float
     from edgernn.exporting import export as export_program
@@ -114,17 +115,44 @@ def export(
     unknown = sorted(set(wanted) - set(FORMATS))
     if unknown or not wanted:
         raise InputError(f"--to takes {', '.join(FORMATS)}, not {formats!r}")
-    if int8 and calib is None:
+    run = _run_folder(model, weights, example)
+    if run is not None:
+        from edgernn.training import exported as trained
+    if int8 and calib is None and run is None:
         raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
-    graph = _fed_back(_import(model, weights, example or calib, heads), feedback)
+    tuned = trained.finetuned(run) if int8 and run is not None else None
+    if tuned is None:
+        floats = (
+            _import(model, weights, example or calib, heads)
+            if run is None
+            else trained.imported(run, heads)
+        )
+        graph = _fed_back(floats, feedback)
+    elif feedback or heads != "logits" or calib is not None:
+        raise InputError(
+            f"{model} was fine-tuned as one integer program, so --feedback, --heads and --calib "
+            "come too late; train without --finetune to use them"
+        )
+    scores = []
     if not int8:
         report = export_float(graph, out)
     else:
         from edgernn.arrays import load_calibration
 
-        data = load_calibration(str(calib), graph)
-        with progress_bar("calibrating") as progress:
-            program = quantize_graph(graph, data, calibration, rounding, progress)
+        if tuned is not None:
+            program = tuned
+        else:
+            data = (
+                trained.calibration(run, graph)
+                if run is not None and calib is None
+                else load_calibration(str(calib), graph)
+            )
+            with progress_bar("calibrating") as progress:
+                program = quantize_graph(graph, data, calibration, rounding, progress)
+        extra = {}
+        if run is not None:
+            scores = trained.compared(run, program)
+            extra = trained.recipe_file(run, scores)
         with progress_bar("verifying") as progress:
             report = export_program(
                 program,
@@ -137,6 +165,7 @@ def export(
                 verify_steps=verify_steps,
                 seed=seed,
                 progress=progress,
+                extra=extra,
             )
     click.echo(table(["file", "bytes"], _file_rows(report["files"])))
     if report.get("unreturned"):
@@ -154,6 +183,45 @@ def export(
     if int8:
         print_rows(report["verification"]["rows"])
         click.echo(f"{verify_steps} steps verified; `edgernn verify {out}` runs more")
+    _print_scores(scores)
+
+
+def _run_folder(model: str, weights: Path | None, example: str | None) -> Any:
+    """The run folder that MODEL is, if it is one."""
+    from edgernn.runtime.errors import InputError
+
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    from edgernn.training.run_folder import read_run
+
+    if weights is not None or example is not None:
+        raise InputError(
+            "--weights and --example go with package.module:factory; a run has its own"
+        )
+    return read_run(folder)
+
+
+def _print_scores(scores: list[Any]) -> None:
+    """Float beside int8, for each split that a run kept."""
+    from edgernn.console import table
+
+    if not scores:
+        return
+    names = [n for n in scores[0].float_scores if not n.startswith("_")]
+    rows = [
+        [
+            one.split,
+            name.replace("_", " "),
+            *(f"{v:.4f}" for v in pair),
+            f"{pair[1] - pair[0]:+.4f}",
+        ]
+        for one in scores
+        for name in names
+        if name in one.float_scores
+        for pair in [(one.float_scores[name], one.int8_scores[name])]
+    ]
+    click.echo(table(["split", "score", "float", "int8", "difference"], rows))
 
 
 def _fed_back(graph: Any, pairs: tuple[str, ...]) -> Any:

@@ -32,12 +32,38 @@ class TwinGRU(nn.Module):
         y, h = self.gru(x, hx)
         return y, h
 
-    def backward(self, x: Tensor) -> Tensor:
-        """What the twin says at each step, having read the steps after it."""
-        return torch.flip(self.twin(torch.flip(x, (self.time,)))[0], (self.time,))
+    def backward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What the twin says at each step, having read the steps after it.
 
-    def twin_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The mean squared distance between the layer's y, mapped, and the twin's output."""
+        lengths: (N,) integers, of sequences padded at their end; the twin starts at the true last
+        step of each, and its output at padded steps means nothing.
+        """
+        if lengths is None:
+            return torch.flip(self.twin(torch.flip(x, (self.time,)))[0], (self.time,))
+        turned = self._turned(self.twin(self._turned(x, lengths))[0], lengths)
+        return turned
+
+    def twin_loss(self, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The mean squared distance between the layer's y, mapped, and the twin's output, over the
+        steps that are no padding."""
         with torch.no_grad():
-            target = self.backward(x)
-        return torch.mean((self.affine(y) - target) ** 2)
+            target = self.backward(x, lengths)
+        distance = (self.affine(y) - target) ** 2
+        if lengths is None:
+            return torch.mean(distance)
+        mask = self._steps(x) < self._per_sequence(lengths)
+        return (distance * mask[:, :, None]).sum() / (mask.sum() * distance.shape[2])
+
+    def _steps(self, x: Tensor) -> Tensor:
+        """The index of each step, (1, T), or (T, 1) without batch_first."""
+        steps = torch.arange(x.shape[self.time], device=x.device)
+        return steps[None] if self.time else steps[:, None]
+
+    def _per_sequence(self, lengths: Tensor) -> Tensor:
+        return lengths[:, None] if self.time else lengths[None]
+
+    def _turned(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Each sequence from its last true step to its first; padding stays behind it."""
+        steps, ends = self._steps(x), self._per_sequence(lengths)
+        order = torch.where(steps < ends, ends - 1 - steps, steps)
+        return x.gather(self.time, order[:, :, None].expand_as(x))

@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+# Small networks: threads would only wait for one another, worst when tests run side by side.
+torch.set_num_threads(1)
+
 
 class Classifier(nn.Module):
     """A GRU with a head on the last step."""

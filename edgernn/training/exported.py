@@ -1,0 +1,100 @@
+"""From a run folder to an integer program: what `edgernn export run/` needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgernn.exporting import RECIPE_FILE
+from edgernn.graph import Graph
+from edgernn.importer.load import import_model
+from edgernn.quantization import Quantized, QuantizedWindow
+from edgernn.runtime.file import load_any
+from edgernn.runtime.program import Program
+from edgernn.runtime.window import Window
+from edgernn.training.base import Scores
+from edgernn.training.predict import float_outputs, integer_outputs
+from edgernn.training.run_folder import CALIBRATION, FINETUNED, Run, as_json
+
+LIMIT_POINTS: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One split scored with the float network and with the integer program."""
+
+    split: str
+    float_scores: Scores
+    int8_scores: Scores
+
+
+def imported(run: Run, heads: Any = "logits") -> Graph:
+    """The float graph of a run's network."""
+    return import_model(run.network(), run.example(), heads)
+
+
+def calibration(run: Run, graph: Graph) -> dict[str, Any]:
+    """What the run kept of its training data, by the graph's inputs."""
+    split = run.split(CALIBRATION)
+    return {
+        name: list(split.arrays[own]) for name, own in zip(graph.inputs, split.inputs, strict=True)
+    }
+
+
+def finetuned(run: Run) -> Quantized | QuantizedWindow | None:
+    """The integer program that fine-tuning saw, if the run had it."""
+    from edgernn.float_file import FLOAT_FILE, float_model_of
+    from edgernn.sample import SAMPLE, read_sample
+
+    folder = run.folder / FINETUNED
+    if not folder.is_dir():
+        return None
+    program = load_any(folder / "model.safetensors")
+    float_model = float_model_of(program, folder / FLOAT_FILE)
+    sample = read_sample(folder / SAMPLE, list(float_model.graph.inputs))
+    if isinstance(program, Window):
+        return QuantizedWindow(
+            program.inputs, program.stages, program.outputs, program.metadata,
+            float_model=float_model, sample=sample,
+        )  # fmt: skip
+    return Quantized(
+        program.tensors, program.inputs, program.outputs, program.states, program.operators,
+        program.metadata, program.constants, float_model=float_model, sample=sample,
+    )  # fmt: skip
+
+
+def compared(run: Run, program: Program | Window) -> list[Compared]:
+    """The scores of float and int8 on every split that the run kept."""
+    recipe, network = run.recipe, run.network()
+    found = []
+    for name in run.scored:
+        split = run.split(name)
+        found.append(
+            Compared(
+                name,
+                recipe.score(float_outputs(network, split), split, run.facts),
+                recipe.score(integer_outputs(program, split), split, run.facts),
+            )
+        )
+    return found
+
+
+def recipe_file(run: Run, scores: list[Compared]) -> dict[str, bytes]:
+    """What travels beside the program: the recipe, its facts (columns, mean and std of the
+    standardization, classes, vocabulary) and the scores."""
+    return {
+        RECIPE_FILE: as_json(
+            {
+                "recipe": run.config.recipe,
+                "options": run.config.options,
+                "layers": vars(run.config.layers),
+                "facts": run.facts,
+                "data": run.data,
+                "headline": run.recipe.selects(run.config.options)[0],
+                "scores": {
+                    one.split: {"float": one.float_scores, "int8": one.int8_scores}
+                    for one in scores
+                },
+            }
+        )
+    }
