@@ -118,6 +118,7 @@ def export(
     run = _run_folder(model, weights, example)
     if run is not None:
         from edgernn.training import exported as trained
+        from edgernn.training.run_folder import CALIBRATION
     if int8 and calib is None and run is None:
         raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
     tuned = trained.finetuned(run) if int8 and run is not None else None
@@ -143,7 +144,7 @@ def export(
             program = tuned
         else:
             data = (
-                trained.calibration(run, graph)
+                trained.calibration(run.split(CALIBRATION), graph)
                 if run is not None and calib is None
                 else load_calibration(str(calib), graph)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from edgernn.exporting import RECIPE_FILE
 from edgernn.graph import Graph
@@ -12,11 +12,9 @@ from edgernn.quantization import Quantized, QuantizedWindow
 from edgernn.runtime.file import load_any
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
-from edgernn.training.base import Scores
+from edgernn.training.base import Scores, Split
 from edgernn.training.predict import float_outputs, integer_outputs
-from edgernn.training.run_folder import CALIBRATION, FINETUNED, Run, as_json
-
-LIMIT_POINTS: Final = 0.2
+from edgernn.training.run_folder import CALIBRATION, FINETUNED, Run, as_json, example_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,11 @@ class Compared:
 
 def imported(run: Run, heads: Any = "logits") -> Graph:
     """The float graph of a run's network."""
-    return import_model(run.network(), run.example(), heads)
+    return import_model(run.network(), example_of(run.split(CALIBRATION)), heads)
 
 
-def calibration(run: Run, graph: Graph) -> dict[str, Any]:
-    """What the run kept of its training data, by the graph's inputs."""
-    split = run.split(CALIBRATION)
+def calibration(split: Split, graph: Graph) -> dict[str, Any]:
+    """What was kept of the training data, by the graph's inputs."""
     return {
         name: list(split.arrays[own]) for name, own in zip(graph.inputs, split.inputs, strict=True)
     }

@@ -78,15 +78,15 @@ class Run:
         """Names of the splits that were scored."""
         return list(self.facts["splits"])
 
-    def example(self) -> tuple[torch.Tensor, ...]:
-        """The first steps of two sequences, for import."""
-        calibration = self.split(CALIBRATION)
-        steps = min(16, int(calibration.lengths.min()))
-        parts = []
-        for name in calibration.inputs:
-            rows = calibration.arrays[name]
-            parts.append(np.stack([rows[i % len(rows)][:steps] for i in range(2)]))
-        return tuple(torch.from_numpy(part) for part in parts)
+
+def example_of(split: Split) -> tuple[torch.Tensor, ...]:
+    """The first steps of two sequences, for import."""
+    steps = min(16, int(split.lengths.min()))
+    parts = []
+    for name in split.inputs:
+        rows = split.arrays[name]
+        parts.append(np.stack([rows[i % len(rows)][:steps] for i in range(2)]))
+    return tuple(torch.from_numpy(part) for part in parts)
 
 
 def is_run(folder: Path) -> bool:
