@@ -35,7 +35,8 @@ class Meaning:
     products: linear -> weight (rows, K) and bias (rows,). embeddings: its table (V, D). constants:
     tensor -> (size,). functions: lookup -> the function that its table samples. initial: state ->
     (size,). layers: operator -> name of the layer it belongs to. All float64. What is not listed is
-    exact as it stands.
+    exact as it stands. learned: the products whose weights the float network has; the others are
+    means, sums and copies of the lowering's own.
     """
 
     products: Mapping[str, tuple[Float64Array, Float64Array]] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Meaning:
     functions: Mapping[str, Function] = field(default_factory=dict)
     initial: Mapping[str, Float64Array] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
+    learned: frozenset[str] = frozenset()
 
 
 def meanings_of(program: Program | Window, model: FloatModel) -> tuple[Meaning, ...]:
@@ -106,6 +108,7 @@ class _Recorder(Builder):
     functions: dict[str, Function] = field(default_factory=dict)
     begun: list[tuple[str, int]] = field(default_factory=list)
     layers: dict[str, str] = field(default_factory=dict)
+    learned: set[str] = field(default_factory=set)
 
     def begin(self, layer: str) -> None:
         self._assign()
@@ -129,6 +132,7 @@ class _Recorder(Builder):
         moments: Moments,
         scale: Scale,
     ) -> str:
+        self.learned.add(name)
         nothing = Moments(np.zeros(weight.shape[1]), np.zeros((1, 1)))
         return super().linear(name, x, weight, bias, nothing, scale)
 
@@ -152,4 +156,5 @@ class _Recorder(Builder):
             self.functions,
             {c.name: c.initial.astype(np.float64) for c in graph.states if c.name in states},
             self.layers,
+            frozenset(self.learned),
         )

@@ -39,9 +39,9 @@ class TwinGRU(nn.Module):
         step of each, and its output at padded steps means nothing.
         """
         if lengths is None:
-            return torch.flip(self.twin(torch.flip(x, (self.time,)))[0], (self.time,))
-        turned = self._turned(self.twin(self._turned(x, lengths))[0], lengths)
-        return turned
+            turned: Tensor = torch.flip(self.twin(torch.flip(x, (self.time,)))[0], (self.time,))
+            return turned
+        return self._turned(self.twin(self._turned(x, lengths))[0], lengths)
 
     def twin_loss(self, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The mean squared distance between the layer's y, mapped, and the twin's output, over the

@@ -38,7 +38,7 @@ class Quantize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Torch) -> tuple[Torch, None, None]:
-        return g * ctx.inside * ctx.scale, None, None
+        return g * ctx.inside / ctx.scale, None, None
 
 
 class StageScan(torch.autograd.Function):

@@ -79,10 +79,10 @@ class IntegerNetwork(nn.Module):
         padding. A window program reads each sequence to its own end and returns zeros behind it,
         unless masks tell it where that is.
         """
-        given, counts = self._given(x, lengths)
+        given, masked = self._given(x, lengths)
         if self.streams:
-            return self._returned(self._scan(0, given, None)[0], counts)
-        return self._returned(self._windows(given, counts), counts)
+            return self._returned(self._scan(0, given, None)[0], lengths)
+        return self._returned(self._windows(given, None if masked else lengths), None)
 
     def run(
         self, *x: Torch, lengths: Torch | None = None, state: States | None = None
@@ -94,9 +94,8 @@ class IntegerNetwork(nn.Module):
         """
         if not self.streams:
             raise InputError("a window program has no state to go on from; call it as a whole")
-        given, counts = self._given(x, lengths)
-        values, after = self._scan(0, given, state)
-        return self._returned(values, counts), after
+        values, after = self._scan(0, self._given(x, lengths)[0], state)
+        return self._returned(values, lengths), after
 
     def program(self) -> Any:
         """The program with the parameters rounded, of the type that this was made from. Its
@@ -142,11 +141,8 @@ class IntegerNetwork(nn.Module):
     def _real(self, number: int, latent: Latent) -> Any:
         return self.latents[_key(number, latent)].detach().double().cpu().numpy()
 
-    def _given(
-        self, x: tuple[Torch, ...], lengths: Torch | None
-    ) -> tuple[dict[str, Torch], Torch | None]:
-        """Input -> (N, T, size) in units, and the lengths by which sequences end; None if all are
-        of T steps or masks say it."""
+    def _given(self, x: tuple[Torch, ...], lengths: Torch | None) -> tuple[dict[str, Torch], bool]:
+        """Input -> (N, T, size) in units, and whether masks made here say where padding is."""
         masked = len(x) == len(self._inputs) - len(self._masks) and bool(self._masks)
         read = [t for t in self._inputs if not masked or t.name not in self._masks]
         if len(x) != len(read):
@@ -165,13 +161,16 @@ class IntegerNetwork(nn.Module):
         ((streams, steps),) = shapes
         valid: Torch | None = None
         if lengths is not None:
-            lengths = lengths.long()
-            if lengths.shape != (streams,) or not bool(((lengths > 0) & (lengths <= steps)).all()):
+            if (
+                lengths.is_floating_point()
+                or lengths.shape != (streams,)
+                or not bool(((lengths > 0) & (lengths <= steps)).all())
+            ):
                 raise InputError(f"lengths are ({streams},) whole numbers from 1 to {steps}")
             valid = torch.arange(steps)[None] < lengths[:, None]
         if masked:
-            every = torch.ones(streams, steps, 1) if valid is None else valid[..., None].float()
-            found |= dict.fromkeys(self._masks, every)
+            # Where padding begins it becomes 0, as all inputs do.
+            found |= dict.fromkeys(self._masks, torch.ones(streams, steps, 1))
         units = {}
         for tensor in self._inputs:
             value = found[tensor.name]
@@ -179,7 +178,7 @@ class IntegerNetwork(nn.Module):
                 # Padding may be anything, NaN too.
                 value = torch.where(valid[..., None], value, torch.zeros((), dtype=value.dtype))
             units[tensor.name] = self._units(value, tensor)
-        return units, None if masked else lengths
+        return units, masked
 
     def _units(self, value: Torch, tensor: Tensor) -> Torch:
         if value.device.type != "cpu" or any(p.device.type != "cpu" for p in self.parameters()):
@@ -269,7 +268,7 @@ def _key(number: int, latent: Latent) -> str:
 def _ending(value: Torch, lengths: Torch | None) -> Torch:
     if lengths is None:
         return value[:, -1]
-    return value[torch.arange(len(value)), lengths - 1]
+    return value[torch.arange(len(value)), lengths.long() - 1]
 
 
 def _picked(values: Mapping[str, Torch], source: Source) -> Torch:

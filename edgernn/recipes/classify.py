@@ -82,7 +82,8 @@ def with_missing(raw: Dataset, dataset: Dataset, way: str, time: str | None) -> 
         times = _times(split, time, dataset.name)
         gaps = [_gaps(o, t) for o, t in zip(split.arrays["observed"], times, strict=True)]
         x, observed = split.arrays["x"], split.arrays["observed"]
-        inputs, arrays = ("x",), dict(split.arrays)
+        inputs: tuple[str, ...] = ("x",)
+        arrays = dict(split.arrays)
         if way == "decay":
             inputs = ("x", "observed", "gap")
             arrays["gap"] = gaps

@@ -54,6 +54,8 @@ def finetune(
         dataset,
         checkpoints,
         network=IntegerNetwork(quantized),
+        # Further training alone would leave the float network behind.
+        teacher=network,
         resume=resume,
         hardware=replace(hardware, accelerator="cpu", devices="1", nodes=1, strategy="auto"),
         label="fine-tuning",

@@ -119,7 +119,7 @@ class SequenceNetwork(nn.Module):
             )
             return found
         if lengths is not None and self.cell.both:
-            if isinstance(layer, nn.RNNBase):
+            if isinstance(layer, (nn.GRU, nn.LSTM, nn.RNN)):
                 y, after = enn.VariableLength(layer)(inputs[0], lengths, before)
                 return y, after
             y, after = layer(*inputs, before, lengths=lengths)

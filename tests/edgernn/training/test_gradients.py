@@ -69,6 +69,25 @@ def test_a_linear_network_multiplies_by_its_matrix(factor: float, both: bool, on
     assert curve.half_life == pytest.approx(expected, rel=1e-3)
 
 
+class Ahead(Sum):
+    """The last two steps are not known yet."""
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: dict[str, Tensor]) -> Tensor:
+        return (outputs[0] * batch["known"][..., None]).sum()
+
+
+def test_the_last_step_that_has_a_loss_counts() -> None:
+    layer = nn.RNN(3, 5, nonlinearity="relu", batch_first=True)
+    with torch.no_grad():
+        for name, p in layer.named_parameters():
+            p.copy_(0.5 * torch.eye(5)) if name.startswith("weight_hh") else p.abs_()
+    x = split_of(9).arrays["x"]
+    known = [np.float32([1] * 7 + [0] * 2)] * len(x)
+    split = Split({"x": x, "known": known}, steps=("x", "known"))
+    found = gradient_norms(Net(layer, False), Ahead(), split)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, 0.5 ** np.arange(8), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
