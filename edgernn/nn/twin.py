@@ -48,7 +48,7 @@ class TwinGRU(nn.Module):
         steps that are no padding."""
         with torch.no_grad():
             target = self.backward(x, lengths)
-        distance = (self.affine(y) - target) ** 2
+        distance: Tensor = (self.affine(y) - target) ** 2
         if lengths is None:
             return torch.mean(distance)
         mask = self._steps(x) < self._per_sequence(lengths)

@@ -39,7 +39,8 @@ class Classify(Recipe):
             dataset = with_missing(raw, dataset, way or "forward", options.get("time"))
         elif way:
             raise InputError(f"{dataset.name} misses no value; leave out --missing")
-        return dataset
+        static = options.get("static")
+        return with_static(dataset, static) if static else dataset
 
     def selects(self, options: Mapping[str, Any]) -> tuple[str, bool]:
         """By --select."""
@@ -100,6 +101,33 @@ def with_missing(raw: Dataset, dataset: Dataset, way: str, time: str | None) -> 
         "decay": [features] * 3, "forward": [3 * features], "zero": [2 * features]
     }[way]  # fmt: skip
     facts["missing_way"] = way
+    return replace(dataset, splits=splits, facts=facts)
+
+
+def with_static(dataset: Dataset, name: str) -> Dataset:
+    """What is known of a sequence as a whole, array `name` (S,) of each, standardized and given at
+    every step behind the other features; 0, the mean, where it is missing."""
+    if len(dataset.facts["features"]) > 1 or not dataset.facts["features"][0]:
+        raise InputError("--static goes with features of one input, not with symbols or gru_d")
+    train = dataset.splits["train"]
+    if name not in train.arrays or name in train.steps or np.ndim(train.arrays[name][0]) > 1:
+        raise InputError(f"{dataset.name} has no array {name!r} with one vector for each sequence")
+    known = np.stack([np.atleast_1d(v) for v in train.arrays[name]]).astype(np.float64)
+    if np.isnan(known).all(axis=0).any():
+        raise InputError(f"a column of {name} of {dataset.name} has no value in train")
+    mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+    std[std == 0] = 1.0
+    splits = {}
+    for key, split in dataset.splits.items():
+        rows = []
+        for x, value in zip(split.arrays["x"], split.arrays[name], strict=True):
+            row = np.nan_to_num((np.atleast_1d(value) - mean) / std).astype(np.float32)
+            rows.append(np.concatenate([x, np.repeat(row[None], len(x), axis=0)], axis=1))
+        splits[key] = replace(split, arrays={**split.arrays, "x": rows})
+    facts = dataset.facts | {
+        "features": [dataset.facts["features"][0] + len(mean)],
+        "static": {"name": name, "mean": mean.tolist(), "std": std.tolist()},
+    }
     return replace(dataset, splits=splits, facts=facts)
 
 

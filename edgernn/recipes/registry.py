@@ -52,14 +52,18 @@ SCALE: Final = Option(
     "scale", "Standardize all streams alike, or each by its own.", None, choices=("all", "stream")
 )
 KINDS: Final = ("words", "characters", "bytes")
+CALIBRATE: Final = Option(
+    "calibrate", "Standardize each stream by so many of its first rows.", None, int
+)
+TARGET: Final = Option("target", "Columns that the network answers for; default: all.")
 TOKENS: Final = (
     Option("tokens", "How text is cut.", "words", choices=KINDS),
     Option("minimum", "How often a token occurs in train to be known.", 2),
     Option("vocabulary", "Tokens that are known, at most; the most frequent ones.", 20000),
-    Option("length", "Tokens of a text that are read, the first ones; 0 for all.", 400),
+    Option("length", "Tokens of a text that are read, the first ones; 0 for all.", 0),
 )
 TEXT: Final = Option("text", "Column with the texts.", "text")
-STREAMS: Final = (COLUMNS, SPLIT, TIME, SEQUENCE, SERIES, LOG, SCALE)
+STREAMS: Final = (COLUMNS, SPLIT, TIME, SEQUENCE, SERIES, LOG, SCALE, CALIBRATE)
 
 RECIPES: Final[dict[str, Entry]] = {
     "classify": Entry(
@@ -78,6 +82,7 @@ RECIPES: Final[dict[str, Entry]] = {
                 "the cell gru_d its own inputs; default forward.",
                 choices=("forward", "zero", "decay"),
             ),
+            Option("static", "Array with one vector for each sequence, read at every step too."),
             Option(
                 "select",
                 "Score that the best epoch is chosen by; default accuracy.",
@@ -91,6 +96,68 @@ RECIPES: Final[dict[str, Entry]] = {
         "A class for each step of a stream: occupancy, events, states of a machine.",
         (LABEL, *STREAMS),
     ),
+    "forecast": Entry(
+        "edgernn.recipes.forecast",
+        "Forecast",
+        "The next values of a series of sensors, or with --label a number such as remaining life.",
+        (
+            *STREAMS,
+            TARGET,
+            Option("horizon", "Steps ahead that are forecast; default 1.", None, int),
+            Option(
+                "lookback",
+                "Steps of the windows that the network reads before it answers once, or 0 for a "
+                "stream and an answer at each step; default 0, with --label 30.",
+                None,
+                int,
+            ),
+            Option(
+                "period", "Steps of a season, for the naive baseline; default: found.", None, int
+            ),
+            Option("label", "Column, or array, with a number for each step, forecast instead."),
+            Option("clip_label", "Labels above this count as this.", None, float),
+        ),
+    ),
+    "reconstruct": Entry(
+        "edgernn.recipes.reconstruct",
+        "Reconstruct",
+        "The missing values of a series of sensors, and how sure they are.",
+        (
+            *STREAMS,
+            TARGET,
+            Option("span", "Steps of the windows that the network reads; default 96.", None, int),
+            Option("block", "Steps of the gaps that are made; default 12.", None, int),
+            Option(
+                "fill",
+                "What the network reads in a gap, to correct it: linear interpolation, the last "
+                "value, or the mean; default linear.",
+                choices=("linear", "hold", "zero"),
+            ),
+        ),
+    ),
+    "detect": Entry(
+        "edgernn.recipes.detect",
+        "Detect",
+        "What is unusual in a stream, by the error of a forecast; alarms by a threshold.",
+        (
+            Option("label", "Column, or array, 1 where a row is unusual; default: anomaly."),
+            *STREAMS,
+            Option("horizon", "Steps ahead that are forecast; default 10.", None, int),
+            Option("smooth", "Rows over which errors are averaged; default 30.", None, int),
+            Option(
+                "alarms",
+                "False alarms wanted a day, or without a time in 1,000 rows; default 1.",
+                None,
+                float,
+            ),
+            Option(
+                "judge",
+                "By the forecast's error and the distance from the mean, or by the error alone; "
+                "default both.",
+                choices=("both", "error"),
+            ),
+        ),
+    ),
     "sentiment": Entry(
         "edgernn.recipes.sentiment",
         "Sentiment",
@@ -99,7 +166,8 @@ RECIPES: Final[dict[str, Entry]] = {
             TEXT,
             LABEL,
             *TOKENS,
-            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.2),
+            Option("plain", "Without the part that averages what single words say.", False),
+            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.3),
         ),
     ),
     "hierarchy": Entry(
@@ -113,6 +181,7 @@ RECIPES: Final[dict[str, Entry]] = {
             Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.15),
             Option("attention", "Features that categories look at.", 32),
             Option("dense", "Units of each level's hidden layer.", 128),
+            Option("wide", "Numbers for each token of a part that averages what words say.", 0),
             Option("alpha", "Share of the global answer in the one that counts, 0 to 1.", 0.5),
         ),
     ),
@@ -136,7 +205,7 @@ RECIPES: Final[dict[str, Entry]] = {
             Option("frame", "Milliseconds of a frame.", 32.0),
             Option("hop", "Milliseconds from frame to frame.", 16.0),
             Option(
-                "false_alarms", "An hour, at most, in the streams the trigger is tuned on.", 6.0
+                "false_alarms", "An hour, at most, in the streams the trigger is tuned on.", 20.0
             ),
         ),
     ),

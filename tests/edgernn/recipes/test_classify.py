@@ -110,3 +110,22 @@ def test_the_demonstration_is_real_digits() -> None:
     assert [len(dataset.splits[n]) for n in ("train", "val", "test")] == [1097, 200, 500]
     (scores,) = Classify().baselines(dataset).values()
     assert 0.8 < scores["accuracy"] < 0.95
+
+
+def test_what_is_known_of_a_whole_sequence_is_read_at_every_step(tmp_path: Path) -> None:
+    path = gappy(tmp_path / "gappy.npz")
+    arrays = dict(np.load(path))
+    for name in ("train", "val", "test"):
+        arrays[f"age_{name}"] = np.arange(len(arrays[f"y_{name}"]), dtype=np.float32)
+    arrays["age_test"][3] = np.nan
+    np.savez(path, **arrays)
+    dataset = Classify().read(str(path), {"static": "age"}, 0)
+    assert dataset.facts["features"] == [7]
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    ages = np.array([x[0, -1] for x in train.arrays["x"]])
+    assert abs(ages.mean()) < 1e-6
+    assert ages.std() == pytest.approx(1, abs=1e-5)
+    assert all(np.ptp(x[:, -1]) == 0 for x in train.arrays["x"])
+    assert test.arrays["x"][3][0, -1] == 0
+    with pytest.raises(InputError, match="no array 'size'"):
+        Classify().read(str(path), {"static": "size"}, 0)
