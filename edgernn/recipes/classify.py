@@ -34,6 +34,8 @@ class Classify(Recipe):
         """Labelled sequences; the demonstration reads the rows of scikit-learn's digits."""
         raw = _digits(seed) if source is None else read_sequences(source, options, seed)
         dataset = standardize(raw)
+        if options.get("outliers"):
+            dataset = bounded(dataset, float(options["outliers"]))
         way = options.get("missing")
         if dataset.facts.get("missing"):
             dataset = with_missing(raw, dataset, way or "forward", options.get("time"))
@@ -44,7 +46,8 @@ class Classify(Recipe):
 
     def selects(self, options: Mapping[str, Any]) -> tuple[str, bool]:
         """By --select."""
-        return options.get("select") or self.headline, True
+        chosen = options.get("select") or self.headline
+        return chosen, chosen != "val_loss"
 
     def network(self, facts: Mapping[str, Any], layers: Layers) -> nn.Module:
         """A SequenceNetwork that answers once."""
@@ -68,6 +71,21 @@ class Classify(Recipe):
     def baselines(self, dataset: Dataset) -> dict[str, Scores]:
         """Logistic regression on each channel's statistics."""
         return statistics_baseline(dataset)
+
+
+def bounded(dataset: Dataset, most: float) -> Dataset:
+    """Features that are at most so many standard deviations from the mean; the integer program's
+    int16 input ends there by itself."""
+    if dataset.facts["features"] == [0]:
+        raise InputError("--outliers is for features, not for symbols")
+    splits = {
+        name: replace(
+            split,
+            arrays={**split.arrays, "x": [np.clip(x, -most, most) for x in split.arrays["x"]]},
+        )
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits, facts=dataset.facts | {"outliers": most})
 
 
 def with_missing(raw: Dataset, dataset: Dataset, way: str, time: str | None) -> Dataset:

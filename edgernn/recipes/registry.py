@@ -63,6 +63,7 @@ TOKENS: Final = (
     Option("length", "Tokens of a text that are read, the first ones; 0 for all.", 0),
 )
 TEXT: Final = Option("text", "Column with the texts.", "text")
+CHOSEN_BY: Final = ("accuracy", "macro_f1", "auroc", "val_loss")
 STREAMS: Final = (COLUMNS, SPLIT, TIME, SEQUENCE, SERIES, LOG, SCALE, CALIBRATE)
 
 RECIPES: Final[dict[str, Entry]] = {
@@ -82,11 +83,17 @@ RECIPES: Final[dict[str, Entry]] = {
                 "the cell gru_d its own inputs; default forward.",
                 choices=("forward", "zero", "decay"),
             ),
+            Option(
+                "outliers",
+                "Standard deviations from the mean that a value keeps at most.",
+                None,
+                kind=float,
+            ),
             Option("static", "Array with one vector for each sequence, read at every step too."),
             Option(
                 "select",
                 "Score that the best epoch is chosen by; default accuracy.",
-                choices=("accuracy", "macro_f1", "auroc"),
+                choices=CHOSEN_BY,
             ),
         ),
     ),
@@ -94,7 +101,15 @@ RECIPES: Final[dict[str, Entry]] = {
         "edgernn.recipes.tag",
         "Tag",
         "A class for each step of a stream: occupancy, events, states of a machine.",
-        (LABEL, *STREAMS),
+        (
+            LABEL,
+            *STREAMS,
+            Option(
+                "select",
+                "Score that the best epoch is chosen by; default accuracy.",
+                choices=CHOSEN_BY,
+            ),
+        ),
     ),
     "forecast": Entry(
         "edgernn.recipes.forecast",
@@ -167,7 +182,7 @@ RECIPES: Final[dict[str, Entry]] = {
             LABEL,
             *TOKENS,
             Option("plain", "Without the part that averages what single words say.", False),
-            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.3),
+            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.2),
         ),
     ),
     "hierarchy": Entry(
@@ -181,7 +196,7 @@ RECIPES: Final[dict[str, Entry]] = {
             Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.15),
             Option("attention", "Features that categories look at.", 32),
             Option("dense", "Units of each level's hidden layer.", 128),
-            Option("wide", "Numbers for each token of a part that averages what words say.", 0),
+            Option("wide", "Numbers a token of a part that averages what words say; 0: none.", 64),
             Option("alpha", "Share of the global answer in the one that counts, 0 to 1.", 0.5),
         ),
     ),

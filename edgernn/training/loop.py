@@ -21,6 +21,8 @@ MONITOR = "rank"
 """What the best epoch is chosen by: the headline score, the greater the better; of equal ones the
 epoch with the smaller validation loss."""
 TIE = 1e-7
+BY_LOSS = "val_loss"
+"""In place of a score: the validation loss itself."""
 VALIDATION_LOSS_ROWS = 64
 NO_DECAY = 2
 """Parameters of fewer axes, biases and norms, are not decayed."""
@@ -146,7 +148,8 @@ class TrainingLoop(pl.LightningModule):
         scores = self.scores("val")
         loss = validation_loss(self.recipe, self.network, split)
         name, higher = self.recipe.selects(self.config.options)
-        rank = (scores[name] if higher else -scores[name]) - TIE * min(loss, 1e3)
+        value = loss if name == BY_LOSS else scores[name]
+        rank = (value if higher else -value) - TIE * min(loss, 1e3)
         self.log(MONITOR, torch.tensor(rank, dtype=torch.float64))
         trained = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
         self._losses = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgernn.runtime.errors import InputError
 
@@ -49,3 +50,14 @@ def shares(option: str | None) -> tuple[float, float, float]:
         )
     train, val, test = (p / sum(parts) for p in parts)
     return train, val, test
+
+
+def whole(options: Mapping[str, Any], name: str, default: int, least: int = 1) -> int:
+    """An option that is a number of steps, or the default; InputError below `least`."""
+    value = options.get(name)
+    if value is None:
+        return default
+    if int(value) != value or value < least:
+        flag = name.replace("_", "-")
+        raise InputError(f"--{flag} {value} is no number of steps from {least} on")
+    return int(value)

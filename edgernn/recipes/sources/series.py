@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgernn.recipes.sources import splits as division
-from edgernn.recipes.sources.choices import choose_columns, names_of, shares
+from edgernn.recipes.sources.choices import choose_columns, names_of, shares, whole
 from edgernn.recipes.sources.scaling import moments
 from edgernn.recipes.sources.series_arrays import from_npz
 from edgernn.recipes.sources.series_tables import from_csv, from_folder
@@ -23,7 +23,8 @@ def read_series(source: str, options: Mapping[str, Any], labels: Sequence[str] =
 
     options, all of them optional: columns, label, time, sequence, series (which streams), split,
     log (columns of which log(1 + value) is taken), scale (`stream`: each stream is standardized by
-    its own training rows, otherwise all by those of all).
+    its own training rows, otherwise all by those of all), calibrate (each stream is standardized by
+    so many of its first rows).
     labels: columns of a table that are no input, if they are there, beside that of --label.
 
     Facts: features, columns, mean, std, constant, missing, series (their names), log, and with a
@@ -77,10 +78,14 @@ def arranged(
     if logarithms:
         streams = _logarithm(streams, columns, logarithms, name)
     train = [s.x[slice(*s.parts["train"])] for s in streams if "train" in s.parts]
+    first = whole(options, "calibrate", 0, 2)
+    if first and options.get("scale") == "stream":
+        raise InputError("--calibrate standardizes each stream already; leave out --scale stream")
     facts = {
         "features": [len(columns)],
         **moments(train, columns, name),
         **(_own_moments(streams, columns) if options.get("scale") == "stream" else {}),
+        **(_first_moments(streams, columns, train, first) if first else {}),
         "log": logarithms,
         "series": [s.name for s in streams],
         **_times(streams),
@@ -107,6 +112,27 @@ def _own_moments(streams: Sequence[Stream], columns: Sequence[str]) -> dict[str,
             )
         own = moments([stream.x[slice(*stream.parts["train"])]], columns, stream.name)
         found["mean"][stream.name], found["std"][stream.name] = own["mean"], own["std"]
+    return found
+
+
+def _first_moments(
+    streams: Sequence[Stream], columns: Sequence[str], train: Sequence[Any], rows: int
+) -> dict[str, Any]:
+    """By the first rows of each stream; a column that does not move in them, by its deviation over
+    train."""
+    usual = moments(train, columns, "train")
+    found: dict[str, Any] = {"mean": {}, "std": {}, "calibrate": rows}
+    for stream in streams:
+        if len(stream.x) < rows:
+            raise InputError(
+                f"{stream.name} has {len(stream.x)} rows, less than --calibrate {rows}"
+            )
+        own = moments([stream.x[:rows]], columns, f"the first {rows} rows of {stream.name}")
+        found["mean"][stream.name] = own["mean"]
+        found["std"][stream.name] = [
+            std if name in own["constant"] else mine
+            for name, mine, std in zip(columns, own["std"], usual["std"], strict=True)
+        ]
     return found
 
 

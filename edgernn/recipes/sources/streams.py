@@ -29,7 +29,7 @@ class Stream:
 
     name: str
     x: NDArray[np.float32]
-    time: NDArray[np.float64] | None = None
+    time: Array | None = None
     rows: dict[str, Array] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Recordings of words: reading, streams composed of them, and how well words are found."""

@@ -1,0 +1,1 @@
+"""Text for recipes: reading it, tokens and their numbers."""
