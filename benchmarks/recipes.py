@@ -53,7 +53,7 @@ class Task:
 def load_tasks(path: Path = TASKS) -> list[Task]:
     """The tasks of a file."""
     found = []
-    for entry in read_toml(path)["task"]:
+    for entry in read_toml(path, "tasks")["task"]:
         for key in ("arguments", "export"):
             if key in entry:
                 entry[key] = tuple(str(a) for a in entry[key])
