@@ -33,7 +33,7 @@ from edgernn.training.losses import cross_entropy
 from edgernn.training.network import SequenceNetwork
 
 CELLS: Final = ("rnn", "lstm", "gru")
-LENGTHS: Final = (10, 25, 50, 100, 200)
+LENGTHS: Final = (10, 30, 100, 200)
 SYMBOLS: Final = 8
 COUNTS: Final = {"train": 2000, "val": 300, "test": 500}
 SETTINGS: Final = Settings(epochs=16, batch_size=50, learning_rate=5e-3, weight_decay=0.0)

@@ -135,6 +135,7 @@ def export(
             "come too late; train without --finetune to use them"
         )
     scores = []
+    c_name = _c_name(model) if name is None else name
     if not int8:
         report = export_float(graph, out)
     else:
@@ -153,7 +154,7 @@ def export(
         extra = {}
         if run is not None:
             scores = trained.compared(run, program)
-            extra = trained.recipe_file(run, scores)
+            extra = trained.beside(run, scores, program, c_name if "c" in wanted else None)
         with progress_bar("verifying") as progress:
             report = export_program(
                 program,
@@ -161,7 +162,7 @@ def export(
                 wanted,
                 float_io=float_io,
                 tflite_op=tflite_op,
-                name=_c_name(model) if name is None else name,
+                name=c_name,
                 window=window,
                 verify_steps=verify_steps,
                 seed=seed,

@@ -154,7 +154,7 @@ def _run(name: str, entry: Entry, given: dict[str, Any]) -> None:
 
         compare_command(recipe, config, given["data"], given["compare"], given, hardware)
         return
-    from edgernn.training.train import Plan, score_rows, train
+    from edgernn.training.train import Plan, score_tables, train
 
     trained = train(
         recipe,
@@ -171,7 +171,8 @@ def _run(name: str, entry: Entry, given: dict[str, Any]) -> None:
     if given["as_json"]:
         click.echo(json.dumps(trained.metrics, indent=1))
         return
-    click.echo(table(*score_rows(trained.metrics)))
+    for header, rows in score_tables(trained.metrics):
+        click.echo(table(header, rows))
     click.echo(
         f"{trained.fitted.parameters:,} parameters, best epoch {trained.fitted.best_epoch} of "
         f"{len(trained.fitted.history)}, {trained.fitted.seconds:.0f} s; {given['out']}/README.md "

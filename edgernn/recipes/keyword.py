@@ -23,7 +23,13 @@ from edgernn.recipes.audio.composing import (
     masked,
     spans,
 )
-from edgernn.recipes.audio.detection import Truth, integers, stream_scores, tuned
+from edgernn.recipes.audio.detection import (
+    Truth,
+    integers,
+    stream_scores,
+    trigger_of,
+    tuned,
+)
 from edgernn.recipes.audio.dividing import divided
 from edgernn.recipes.audio.generated import generated_words
 from edgernn.recipes.audio.recordings import (
@@ -39,7 +45,7 @@ from edgernn.runtime.logmel import FloatLogMel
 from edgernn.runtime.logmel_settings import LogMelSettings
 from edgernn.runtime.program import Program
 from edgernn.runtime.spotter import Spotter
-from edgernn.runtime.trigger import TriggerSettings
+from edgernn.runtime.window import Window
 from edgernn.training.base import SPLITS, Dataset, Layers, Outputs, Recipe, Scores, Settings, Split
 from edgernn.training.cells import parse
 from edgernn.training.losses import cross_entropy
@@ -165,6 +171,29 @@ class Keyword(Recipe):
             f"words, for at most {facts['false_alarms']:g} false alarms an hour there.",
         ]
 
+    def application(self, facts: Mapping[str, Any], scores: Mapping[str, Scores]) -> dict[str, Any]:
+        """The front end, and the trigger as it was tuned for the integer program."""
+        trigger = trigger_of(facts["classes"], scores[STREAM])
+        return {"front_end": facts["front_end"], "trigger": trigger.as_json()}
+
+    def device_files(
+        self,
+        facts: Mapping[str, Any],
+        scores: Mapping[str, Scores],
+        program: Program | Window,
+        name: str,
+    ) -> dict[str, bytes]:
+        """Front end and trigger in C, in the scales of the program."""
+        from edgernn.exporters.c.logmel import to_c_logmel
+        from edgernn.exporters.c.trigger import to_c_trigger
+
+        assert isinstance(program, Program)
+        front = LogMelSettings.from_json(facts["front_end"])
+        spotter = Spotter(program, front, trigger_of(facts["classes"], scores[STREAM]))
+        return to_c_logmel(front, name, spotter.front.scale) | to_c_trigger(
+            spotter.trigger.settings, name, spotter.trigger.scale
+        )
+
 
 def front_end(found: Recordings, options: Mapping[str, Any]) -> LogMelSettings:
     """32 ms every 16 ms, or as the options say."""
@@ -237,34 +266,6 @@ def answer(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     total = np.concatenate([np.zeros((1, margins.shape[1])), np.exp(margins).cumsum(axis=0)])
     means = (total[length:] - total[:-length]) / length
     return np.asarray(np.log(np.maximum(means.max(axis=0), 1e-9)), np.float32)
-
-
-def trigger_settings(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> TriggerSettings:
-    """The trigger of a finished run, from its facts and metrics."""
-    from edgernn.recipes.audio.detection import trigger_of
-
-    return trigger_of(facts["classes"], metrics["scores"][STREAM])
-
-
-def preprocessing(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What is in front of a finished run's network, and behind it, as JSON."""
-    trigger = trigger_settings(facts, metrics)
-    return {"front_end": facts["front_end"], "trigger": trigger.as_json()}
-
-
-def device_files(
-    facts: Mapping[str, Any], metrics: Mapping[str, Any], program: Program, name: str
-) -> dict[str, bytes]:
-    """File name -> content: front end and trigger in C, in the scales of the program, to lie
-    beside the files of `to_c(program, name)`."""
-    from edgernn.exporters.c.logmel import to_c_logmel
-    from edgernn.exporters.c.trigger import to_c_trigger
-
-    front = LogMelSettings.from_json(facts["front_end"])
-    spotter = Spotter(program, front, trigger_settings(facts, metrics))
-    return to_c_logmel(front, name, spotter.front.scale) | to_c_trigger(
-        spotter.trigger.settings, name, spotter.trigger.scale
-    )
 
 
 def _given(options: Mapping[str, Any], name: str, default: float) -> float:

@@ -15,6 +15,9 @@ from edgernn.runtime.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgernn.runtime.program import Program
+    from edgernn.runtime.window import Window
+
 Array = NDArray[Any]
 Outputs = Sequence[tuple[NDArray[np.float32], ...]]
 """For each sequence one array per output of the network: (T_i, O) if it answers at every step, else
@@ -214,3 +217,20 @@ class Recipe(ABC):
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         """Lines for the model card that only this recipe knows."""
         return []
+
+    def application(self, facts: Mapping[str, Any], scores: Mapping[str, Scores]) -> dict[str, Any]:
+        """What an application puts in front of the program and behind it, as JSON, beside facts.
+
+        scores: of the integer program, by split.
+        """
+        return {}
+
+    def device_files(
+        self,
+        facts: Mapping[str, Any],
+        scores: Mapping[str, Scores],
+        program: Program | Window,
+        name: str,
+    ) -> dict[str, bytes]:
+        """C files of the same, to lie beside those of the program called `name`."""
+        return {}

@@ -34,7 +34,7 @@ def model_card(recipe: Recipe, config: Config, dataset: Dataset, metrics: dict[s
         "",
         "## Scores",
         "",
-        *_table(metrics),
+        *_tables(metrics),
         "",
         f"![learning curves]({CURVES})",
         "",
@@ -59,9 +59,12 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _table(metrics: dict[str, Any]) -> list[str]:
-    from edgernn.training.train import score_rows
+def _tables(metrics: dict[str, Any]) -> list[str]:
+    from edgernn.training.train import score_tables
 
-    header, rows = score_rows(metrics)
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+    lines: list[str] = []
+    for header, rows in score_tables(metrics):
+        lines += [""] if lines else []
+        lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return lines

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgernn.exporting import RECIPE_FILE
+from edgernn.folder import C_FOLDER
 from edgernn.graph import Graph
 from edgernn.importer.load import import_model
 from edgernn.quantization import Quantized, QuantizedWindow
@@ -76,22 +77,27 @@ def compared(run: Run, program: Program | Window) -> list[Compared]:
     return found
 
 
-def recipe_file(run: Run, scores: list[Compared]) -> dict[str, bytes]:
-    """What travels beside the program: the recipe, its facts (columns, mean and std of the
-    standardization, classes, vocabulary) and the scores."""
-    return {
-        RECIPE_FILE: as_json(
-            {
-                "recipe": run.config.recipe,
-                "options": run.config.options,
-                "layers": vars(run.config.layers),
-                "facts": run.facts,
-                "data": run.data,
-                "headline": run.recipe.selects(run.config.options)[0],
-                "scores": {
-                    one.split: {"float": one.float_scores, "int8": one.int8_scores}
-                    for one in scores
-                },
-            }
-        )
+def beside(
+    run: Run, scores: list[Compared], program: Program | Window, c_name: str | None
+) -> dict[str, bytes]:
+    """What travels beside the program: recipe.json with the recipe, its facts (columns, mean and
+    std of the standardization, classes, vocabulary) and the scores; with a C name, what the recipe
+    has in C around the step."""
+    recipe, by_split = run.recipe, {one.split: one.int8_scores for one in scores}
+    described = {
+        "recipe": run.config.recipe,
+        "options": run.config.options,
+        "layers": vars(run.config.layers),
+        "facts": run.facts,
+        "application": recipe.application(run.facts, by_split),
+        "data": run.data,
+        "headline": recipe.selects(run.config.options)[0],
+        "scores": {
+            one.split: {"float": one.float_scores, "int8": one.int8_scores} for one in scores
+        },
     }
+    files = {RECIPE_FILE: as_json(described)}
+    if c_name is not None:
+        own = recipe.device_files(run.facts, by_split, program, c_name)
+        files |= {f"{C_FOLDER}/{name}": data for name, data in own.items()}
+    return files

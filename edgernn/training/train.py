@@ -29,6 +29,8 @@ from edgernn.training.run_folder import (
 
 Say = Callable[[str], None]
 STARTED: Final = "started.json"
+COLUMNS: Final = 7
+"""Scores that a table shows; metrics.json has all."""
 
 
 @dataclass(frozen=True)
@@ -210,17 +212,26 @@ def _described(dataset: Dataset) -> str:
     return f"{dataset.name}: {many}, {int(train.lengths.sum()):,} steps"
 
 
-def score_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The table of a run's scores: header, and a row for each network and split."""
+def score_tables(metrics: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """The tables of a run's scores, header and a row for each network and split: one table for all
+    splits that are scored alike."""
     named: list[tuple[str, str, Scores]] = [("network", n, s) for n, s in metrics["scores"].items()]
     for key in ("teacher", "finetuned"):
         if key in metrics:
-            label = "int8, fine-tuned" if key == "finetuned" else key
+            label = "int8, fine-tuned" if metrics[key].get("kept") else "int8, as quantized"
+            label = key if key == "teacher" else label
             named += [(label, n, s) for n, s in metrics[key]["scores"].items()]
     named += [(name, "test", scores) for name, scores in metrics["baselines"].items()]
-    columns = [k for k in next(iter(metrics["scores"].values())) if not k.startswith("_")][:6]
-    rows = [
-        [label, split, *(f"{s[c]:.4f}" if c in s else "-" for c in columns)]
-        for label, split, s in named
-    ]
-    return ["", "split", *(c.replace("_", " ") for c in columns)], rows
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for split, scores in metrics["scores"].items():
+        groups.setdefault(tuple(k for k in scores if not k.startswith("_")), []).append(split)
+    tables = []
+    for names, splits in groups.items():
+        columns = names[:COLUMNS]
+        rows = [
+            [label, split, *(f"{s[c]:.4f}" if c in s else "-" for c in columns)]
+            for label, split, s in named
+            if split in splits
+        ]
+        tables.append((["", "split", *(c.replace("_", " ") for c in columns)], rows))
+    return tables

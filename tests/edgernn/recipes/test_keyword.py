@@ -25,13 +25,7 @@ from edgernn.recipes.audio.detection import LOGITS, Truth, matched, stream_score
 from edgernn.recipes.audio.dividing import divided
 from edgernn.recipes.audio.generated import RATE, SPEAKERS, WORDS, generated_words, spoken
 from edgernn.recipes.audio.recordings import Recording, Recordings, joined, read_recordings
-from edgernn.recipes.keyword import (
-    Keyword,
-    answer,
-    device_files,
-    front_end,
-    preprocessing,
-)
+from edgernn.recipes.keyword import Keyword, answer, front_end
 from edgernn.runtime.errors import InputError
 from edgernn.runtime.spotter import Spotter
 from edgernn.runtime.trigger import TriggerSettings
@@ -306,7 +300,6 @@ def test_a_spotter_is_trained_written_and_heard(tmp_path: Path) -> None:
     import torch
 
     import edgernn
-    from edgernn.recipes.keyword import trigger_settings
     from edgernn.training.predict import integer_outputs
     from edgernn.training.train import Hardware, train
 
@@ -325,10 +318,9 @@ def test_a_spotter_is_trained_written_and_heard(tmp_path: Path) -> None:
     assert scores["stream"]["words"] == 10
     assert scores["stream"]["hits"] >= 5
     facts = json.loads((run / "facts.json").read_bytes())
-    trigger = trigger_settings(facts, json.loads((run / "metrics.json").read_bytes()))
+    told = json.loads(json.dumps(recipe.application(facts, scores)))
+    trigger = TriggerSettings.from_json(told["trigger"])
     assert trigger.classes == ("background", "lia", "suma")
-    told = preprocessing(facts, trained.metrics)
-    assert TriggerSettings.from_json(json.loads(json.dumps(told))["trigger"]) == trigger
     # From audio to words in integers, however it is cut.
     train_split = trained.dataset.splits["train"]
     program = edgernn.quantize(
@@ -343,7 +335,7 @@ def test_a_spotter_is_trained_written_and_heard(tmp_path: Path) -> None:
     spotter = Spotter(program, LogMelSettings.from_json(facts["front_end"]), trigger)
     spoken_words = compose(given.recordings[50:], given, JUDGING, np.random.default_rng(1), "ten")
     heard = spotter.push(spoken_words.audio)
-    files = device_files(facts, trained.metrics, program, "kws")
+    files = recipe.device_files(facts, scores, program, "kws")
     kinds = [f"kws_{part}.{end}" for part in ("logmel", "trigger") for end in "ch"]
     assert set(files) == {*kinds, "edgernn_logmel.c", "edgernn_logmel.h"}
     assert len(heard) >= 5
