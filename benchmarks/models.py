@@ -149,6 +149,28 @@ class Normed(nn.Module):
         return logits
 
 
+class Levels(nn.Module):
+    """Two levels of categories, the words of the lower one weighed by what the upper one says."""
+
+    def __init__(self, sizes: Sizes, upper: int = 3) -> None:
+        super().__init__()
+        width = 2 * sizes.hidden
+        self.layer = nn.LSTM(sizes.features, sizes.hidden, batch_first=True, bidirectional=True)
+        self.upper = enn.CategoryAttention(width, sizes.hidden, upper, gain=8.0)
+        self.lower = enn.CategoryAttention(width, sizes.hidden, sizes.classes)
+        self.mean = enn.MeanOverTime()
+        self.choice = nn.Linear(width, upper)
+        self.head = nn.Linear(2 * width, sizes.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = self.layer(x)[0]
+        r, a = self.upper(v)
+        omega = self.upper.passed_on(torch.softmax(self.choice(r), dim=-1), a)
+        r, _ = self.lower(v, omega)
+        logits: Tensor = self.head(torch.cat([self.mean(v)[:, -1], r[:, -1]], dim=-1))
+        return logits
+
+
 class Softmax(nn.Module):
     """A GRU whose output is a probability for each class."""
 
@@ -251,6 +273,7 @@ _LIST: Final = (
         lambda s: enn.AttentionPooling(s.hidden, s.hidden // 2))),
     Row("attention over both directions", "edgernn.nn.AttentionPooling", _pooled(
         lambda s: enn.AttentionPooling(2 * s.hidden, s.hidden // 2), both=True)),
+    Row("attention of categories, two levels", "edgernn.nn.CategoryAttention", Levels),
     Row("mean pooling", "y.mean(dim=1)", _pooled(lambda _: _mean)),
     Row("max pooling", "y.amax(dim=1)", _pooled(lambda _: _max)),
     Row("softmax head", "torch.softmax", Softmax),

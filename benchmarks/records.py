@@ -30,7 +30,7 @@ from edgernn.runtime.errors import FileFormatError
 RESULTS: Final = Path(__file__).parent / "results"
 QUESTIONS: Final = ("step", "native", "throughput", "export", "startup", "accuracy", "instructions")
 """In the order in which they are measured; `test_<question>.py` has each."""
-KEPT: Final = ("rounding", "family")
+KEPT: Final = ("rounding", "family", "recipes", "memory")
 """Measured by commands of their own, because they take long."""
 PACKAGES: Final = ("numpy", "torch", "ai-edge-litert", "onnxruntime")
 

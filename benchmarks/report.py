@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from benchmarks.accuracy_text import accuracy, family, rounding
 from benchmarks.board_text import instructions
+from benchmarks.recipes_text import memory, recipes
 from benchmarks.records import KEPT, QUESTIONS, RESULTS, Record, Result, find, load
 from benchmarks.text import Lines, grid, per_size, shown
 from edgernn.runtime.errors import FileFormatError
@@ -26,6 +27,8 @@ HEADINGS: Final = {
     "accuracy": "Accuracy: int8 against float",
     "rounding": "Rounding",
     "family": "The whole family on real data",
+    "recipes": "The recipes on real data",
+    "memory": "How far back a cell remembers",
     "export": "Export: time and memory",
     "startup": "Start-up and memory",
 }
@@ -183,6 +186,8 @@ SECTIONS: Final[dict[str, Callable[[Result | None], Lines]]] = {
     "accuracy": accuracy,
     "rounding": rounding,
     "family": family,
+    "recipes": recipes,
+    "memory": memory,
     "export": export,
     "startup": startup,
 }

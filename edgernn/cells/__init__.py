@@ -24,6 +24,7 @@ from edgernn.cells import (
     lstm_projection,
     max_pool1d,
     mgu,
+    over_time,
     pooling,
     rnn,
 )
@@ -47,6 +48,9 @@ CELLS: Final[dict[str, Cell]] = {
         lstm_projection.CELL,
         max_pool1d.CELL,
         mgu.CELL,
+        over_time.SUM,
+        over_time.LOG_SUM_EXP,
+        over_time.HOLD,
         pooling.MAX,
         pooling.MEAN,
         rnn.TANH,

@@ -58,8 +58,8 @@ def _over_features(tracer: Tracer, call: Call, kind: str) -> Flow:
     if any(axis.role in ("time", "batch", "layer") for axis in dim):
         raise call.refuse(
             f"is a softmax over {dim[0].role}",
-            "to weigh the steps of a sequence use edgernn.nn.AttentionPooling; otherwise take the "
-            "softmax over the features, dim=-1",
+            "to weigh the steps of a sequence use edgernn.nn.AttentionPooling or SoftmaxOverTime; "
+            "otherwise take the softmax over the features, dim=-1",
         )
     tracer.features(call, dim)
     return x.computed(tracer.emit(kind, (value,), call.node.name) for value in x.values)

@@ -71,7 +71,9 @@ def recurrent(tracer: Tracer, call: Call) -> list[Flow]:
         for i in range(rows)
     ]
     numbers = dict(zip(cell.numbers, call["numbers"], strict=True))
-    stack = Stack(kind, arrays, call["num_layers"], call["bidirectional"], numbers)
+    if call["reverse"] and call["bidirectional"]:
+        raise call.refuse("reads both directions backwards", "leave out one of the two")
+    stack = Stack(kind, arrays, call["num_layers"], call["bidirectional"], numbers, call["reverse"])
     mask = call["mask"]
     return build(
         tracer, call, stack, list(call["inputs"]), list(call["hx"]), call.node.args[2],
@@ -106,13 +108,15 @@ def padding_mask(tracer: Tracer, call: Call) -> Flow:
 
 @dataclass(frozen=True)
 class Stack:
-    """A call's layers: arrays and numbers of each layer and direction."""
+    """A call's layers: arrays and numbers of each layer and direction; reverse: the only
+    direction is backwards."""
 
     kind: str
     arrays: list[dict[str, FloatArray]]
     num_layers: int
     bidirectional: bool
     numbers: dict[str, float]
+    reverse: bool = False
 
 
 def _stack(tracer: Tracer, call: Call, kind: str) -> list[Flow]:
@@ -172,7 +176,7 @@ def build(
                 own,
                 stack.arrays[row],
                 carried,
-                reverse=bool(reverse),
+                reverse=stack.reverse or bool(reverse),
                 mask="" if mask is None else mask.values[0],
                 numbers=stack.numbers,
             )
@@ -190,7 +194,7 @@ def build(
         for row, own in enumerate(held):
             value = own[cell.outputs.index(letter)]
             # What a layer has seen last: the last step, or backwards the first.
-            pick = "first" if row % directions else "last"
+            pick = "first" if stack.reverse or row % directions else "last"
             finals.append(tracer.emit(pick, (value,), f"{value}_n") if x.dims[time] else value)
         feature = (Axis(len(initial[i][0]), "feature"),)
         dims = ((Axis(rows, "layer"),), x.dims[batch], feature)

@@ -4,6 +4,7 @@ Plain nn.Modules; each carries its equations and their source in its docstring.
 """
 
 from edgernn.nn.attention_pooling import AttentionPooling
+from edgernn.nn.category_attention import CategoryAttention
 from edgernn.nn.causal import CausalAvgPool1d, CausalConv1d, CausalMaxPool1d
 from edgernn.nn.fastgrnn import FastGRNN
 from edgernn.nn.fusion import GatedFusion, RecurrentFusion
@@ -14,6 +15,7 @@ from edgernn.nn.jordan import Jordan
 from edgernn.nn.layer_norm import LayerNormGRU, LayerNormLSTM
 from edgernn.nn.lstm_peephole import LSTMPeephole
 from edgernn.nn.mgu import MGU
+from edgernn.nn.over_time import Hold, MeanOverTime, SoftmaxOverTime, SumOverTime
 from edgernn.nn.twin import TwinGRU
 from edgernn.nn.variable_length import VariableLength
 
@@ -21,18 +23,23 @@ __all__ = [
     "GRUD",
     "MGU",
     "AttentionPooling",
+    "CategoryAttention",
     "CausalAvgPool1d",
     "CausalConv1d",
     "CausalMaxPool1d",
     "FastGRNN",
     "GRUResetBefore",
     "GatedFusion",
+    "Hold",
     "Hopfield",
     "Jordan",
     "LSTMPeephole",
     "LayerNormGRU",
     "LayerNormLSTM",
+    "MeanOverTime",
     "RecurrentFusion",
+    "SoftmaxOverTime",
+    "SumOverTime",
     "TwinGRU",
     "VariableLength",
 ]

@@ -29,12 +29,14 @@ def run_stack(
     num_layers: int,
     bidirectional: bool,
     batch_first: bool,
+    reverse: bool = False,
 ) -> list[Tensor]:
     """The output sequence, and each state after the last step (num_layers * directions, N, S).
 
     inputs: (T, N, F), or (N, T, F) if batch_first; hx: (num_layers * directions, N, S) each;
     params: the cell's arrays, for each layer and direction; mask: (T, N) or (N, T), 0 where a
-    step is padding, which leaves the states as they are.
+    step is padding, which leaves the states as they are. reverse: of one direction, the one from
+    the last step to the first.
     """
     cell, directions = CELLS[kind], 1 + bidirectional
     count = len(cell.arrays)
@@ -49,7 +51,8 @@ def run_stack(
             weights = dict(zip(cell.arrays, params[row * count : (row + 1) * count], strict=True))
             y, states = _run(
                 kind, values, [h[row] for h in hx], weights,
-                dict(zip(cell.numbers, numbers, strict=True)), mask, reverse=direction == 1,
+                dict(zip(cell.numbers, numbers, strict=True)), mask,
+                reverse=reverse or direction == 1,
             )  # fmt: skip
             parts.append(y)
             finals.append(states)
@@ -98,6 +101,7 @@ def _(
     num_layers: int,
     bidirectional: bool,
     batch_first: bool,
+    reverse: bool = False,
 ) -> list[Tensor]:
     time = 1 if batch_first else 0
     one = [x.narrow(time, 0, 1) for x in inputs]

@@ -131,7 +131,8 @@ class SequenceNetwork(nn.Module):
         """The twin's loss, and its own answer."""
         penalty = layer.twin_loss(x, y, lengths)
         self.penalty = penalty if self.penalty is None else self.penalty + penalty
-        if layer is self.layers[-1]:
+        last = layer is self.layers[-1]
+        if last:
             # Having read backwards, it knows the whole at the first step.
             told = layer.backward(x, lengths)
             self.side = [self.head(told if self.answers == "steps" else told[:, 0])]

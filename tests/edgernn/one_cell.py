@@ -34,6 +34,9 @@ SHAPES: dict[str, tuple[Shapes, tuple[int, ...], dict[str, float]]] = {
     "attention_pooling": ({"weight": (3, F), "bias": (3,), "vector": (3,)}, (F, 1), {}),
     "mean_pooling": ({}, (F, 1), {}),
     "max_pooling": ({}, (F,), {}),
+    "sum_over_time": ({}, (F,), {}),
+    "log_sum_exp": ({}, (F,), {}),
+    "hold": ({}, (F, 1), {}),
     "max_pool1d": ({}, (F, 2 * F), {"dilation": 1}),
 }
 # What has a PyTorch layer of ours is asked there.

@@ -163,7 +163,8 @@ def cell_graph(kind: str, reverse: bool, mask: bool) -> Graph:
     graph = one_cell(kind, mask, reverse, True)
     node, *picks = graph.nodes
     # Within what a state of +-1 holds; a maximum starts below every value, as it is imported.
-    low, high = (LOWEST, LOWEST) if kind.startswith("max_pool") else (-0.9, 0.9)
+    below = kind.startswith("max_pool") or kind == "log_sum_exp"
+    low, high = (LOWEST, LOWEST) if below else (-0.9, 0.9)
     carried = tuple(replace(c, initial=c.initial.clip(low, high)) for c in node.carried)
     graph = replace(graph, nodes=(replace(node, carried=carried), *picks))
     if kind == "hopfield":
@@ -176,7 +177,8 @@ def cell_graph(kind: str, reverse: bool, mask: bool) -> Graph:
     if reverse:
         return graph
     # What streams has no picks.
-    values = [name for name in graph.nodes[0].outputs if name not in ("buffer", "n", "L")]
+    first, *more = graph.nodes[0].outputs
+    values = [first, *(name for name in more if name not in ("buffer", "n", "L"))]
     sizes = {n: k for n, k in graph.sizes.items() if "_" not in n}
     outputs = tuple(Output(f"every_{name}", name, last=False) for name in values)
     return replace(graph, sizes=sizes, nodes=graph.nodes[:1], outputs=outputs)
