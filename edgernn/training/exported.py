@@ -45,7 +45,7 @@ def finetuned(run: Run) -> Quantized | QuantizedWindow | None:
     from edgernn.sample import SAMPLE, read_sample
 
     folder = run.folder / FINETUNED
-    if not folder.is_dir():
+    if not (folder / "model.safetensors").is_file():
         return None
     program = load_any(folder / "model.safetensors")
     float_model = float_model_of(program, folder / FLOAT_FILE)

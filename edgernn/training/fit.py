@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -145,6 +146,12 @@ def fit(
         parameters=sum(p.numel() for p in network.parameters()),
         main=bool(trainer.is_global_zero),
     )
+
+
+def is_main() -> bool:
+    """Whether this is the process that was started by hand, of several that train together."""
+    ranks = (os.environ.get(name, "0") for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+    return all(rank == "0" for rank in ranks)
 
 
 def _lightning() -> Any:

@@ -213,7 +213,10 @@ def write_run(
         f"data/{CALIBRATION}.npz": split_to_bytes(calibration_split(train, config.settings.seed)),
     }
     content |= {f"data/{name}.npz": split_to_bytes(split) for name, split in splits.items()}
-    put_in_place(folder, content | dict(files))
+    # What an earlier run left would be taken for a part of this one.
+    old = [p for name in ("data", FINETUNED) for p in sorted((folder / name).glob("*"))]
+    earlier = [str(p.relative_to(folder)) for p in old if p.is_file()]
+    put_in_place(folder, content | dict(files), earlier=earlier)
 
 
 def as_json(value: Any) -> bytes:

@@ -14,7 +14,7 @@ from edgernn.runtime.errors import InputError
 from edgernn.training.base import SPLITS, Config, Dataset, Recipe, Scores
 from edgernn.training.card import model_card
 from edgernn.training.curves import draw_curves
-from edgernn.training.fit import Fitted, Hardware, fit
+from edgernn.training.fit import Fitted, Hardware, fit, is_main
 from edgernn.training.run_folder import (
     CARD,
     CHECKPOINTS,
@@ -27,7 +27,7 @@ from edgernn.training.run_folder import (
     write_run,
 )
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 STARTED: Final = "started.json"
 COLUMNS: Final = 7
 """Scores that a table shows; metrics.json has all."""
@@ -74,7 +74,11 @@ def train(
     # What cannot be built is refused before anything is said or written.
     recipe.network(dataset.facts, config.layers)
     checkpoints = out / CHECKPOINTS
-    _begin(checkpoints, config, plan, source, resume)
+    if is_main():
+        _begin(checkpoints, config, plan, source, resume)
+    else:
+        # One of them tells.
+        say = str
     hardware = hardware or Hardware()
     teacher: Fitted | None = None
     if plan.teacher:

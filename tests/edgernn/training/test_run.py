@@ -186,3 +186,21 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     done = edgernn("export", tmp_path, "--int8", "--out", tmp_path / "build")
     assert done.exit_code == 1
     assert "no finished run" in done.output
+
+
+def test_fine_tuning_ends_in_the_very_program_that_is_exported(tmp_path: Path) -> None:
+    data = slopes(tmp_path / "slopes.npz", count=40)
+    run, out = tmp_path / "run", tmp_path / "build"
+    done = edgernn("train", "classify", "--data", data, "--out", run, *QUICK, "--finetune", 2)
+    assert done.exit_code == 0, done.output
+    tuned = json.loads((run / "metrics.json").read_text())["finetuned"]
+    assert ("int8, fine-tuned" in done.output) == tuned["kept"]
+    done = edgernn("export", run, "--int8", "--out", out, "--to", "onnx", "--verify-steps", 20)
+    assert done.exit_code == 0, done.output
+    program, scores = out / "model.safetensors", json.loads((out / "recipe.json").read_text())
+    assert scores["scores"]["test"]["int8"] == tuned["scores"]["test"]
+    if tuned["kept"]:
+        assert program.read_bytes() == (run / "finetuned" / "model.safetensors").read_bytes()
+        assert tuned["weights"]["changed"] > 0
+    refused = edgernn("export", run, "--int8", "--heads", "integer", "--out", out)
+    assert ("come too late" in refused.output) == tuned["kept"]
