@@ -41,7 +41,17 @@ def load_arrays(spec: str) -> dict[str, NDArray[Any]]:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:
         # A damaged or foreign file raises what zipfile, zlib and numpy please.
-        raise InputError(f"{path} is not a sound .npy or .npz file: {error}") from None
+        raise InputError(f"{path} is not a sound .npy or .npz file: {reason_of(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What NumPy found, without its advice to unpickle."""
+    said = str(error)
+    if "Object arrays" in said:
+        return "it holds Python objects, which are never unpickled"
+    return (
+        "it is no array file" if "pickle" in said else said.splitlines()[0] if said else "damaged"
+    )
 
 
 def _spec(spec: str) -> tuple[Path, list[str]]:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from edgernn.recipes.registry import RECIPES, Entry
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -34,6 +36,25 @@ def checked_by_verification(what: str) -> Callable[[Command], Command]:
         return steps(seed(command))
 
     return add
+
+
+class RecipeGroup(click.Group):
+    """A group with a command for each recipe, made when it is asked for.
+
+    make: the name of a recipe and its entry in the registry -> its command.
+    """
+
+    def __init__(
+        self, *args: Any, make: Callable[[str, Entry], click.Command], **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.make = make
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(RECIPES)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        return self.make(name, RECIPES[name]) if name in RECIPES else None
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

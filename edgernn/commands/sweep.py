@@ -9,26 +9,16 @@ from typing import Any, Final
 import click
 
 from edgernn.commands.budget import LIMITS
-from edgernn.commands.shared import FOLDER
+from edgernn.commands.shared import FOLDER, RecipeGroup
 from edgernn.commands.train import LAYERS, SETTINGS, configured, own_option, setting_option
-from edgernn.recipes.registry import RECIPES, Entry, Option
+from edgernn.recipes.registry import Entry, Option
 
 SEARCHED: Final = ("cell", "hidden", "layers", "learning_rate", "dropout")
 TAKEN: Final = ("target", *(limit.replace("-", "_") for limit, *_ in LIMITS))
 CORE: Final = "cortex-m4"
 
 
-class Recipes(click.Group):
-    """Makes a recipe's command when it is asked for."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(RECIPES)
-
-    def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        return _command(name, RECIPES[name]) if name in RECIPES else None
-
-
-@click.group(cls=Recipes)
+@click.group(cls=RecipeGroup, make=lambda name, entry: _command(name, entry))
 def sweep() -> None:
     """Search the networks that fit a device: accuracy against flash.
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from edgernn.commands.shared import FOLDER
-from edgernn.recipes.registry import RECIPES, Entry, Option
+from edgernn.commands.shared import FOLDER, RecipeGroup
+from edgernn.recipes.registry import Entry, Option
 
 SETTINGS: Final = (
     ("epochs", click.IntRange(1), "Epochs of training."),
@@ -33,17 +33,7 @@ LAYERS: Final = (
 )
 
 
-class Recipes(click.Group):
-    """Makes a recipe's command when it is asked for."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(RECIPES)
-
-    def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        return _command(name, RECIPES[name]) if name in RECIPES else None
-
-
-@click.group(cls=Recipes)
+@click.group(cls=RecipeGroup, make=lambda name, entry: _command(name, entry))
 def train() -> None:
     """Train a network for a task and write run/, ready for `edgernn export run/ --int8`.
 
@@ -122,6 +112,9 @@ def own_option(option: Option) -> click.Option:
     kind: Any = option.kind if option.default is None else type(option.default)
     if option.choices:
         kind = click.Choice(option.choices)
+    elif option.least is not None or option.most is not None:
+        bounds = click.IntRange if kind is int else click.FloatRange
+        kind = bounds(option.least, option.most)
     return click.Option(
         [flag],
         type=kind,

@@ -18,7 +18,12 @@ from edgernn.training.cells import MISSING, parse
 from edgernn.training.losses import cross_entropy
 from edgernn.training.network import SequenceNetwork
 
-MISSING_WAYS: Final = ("forward", "zero", "decay")
+READS: Final = {
+    "forward": "the last one; behind all columns 1 or 0 for each, whether it was observed, and "
+    "then for each log(1 + steps, or time, since it was)",
+    "zero": "the mean; behind all columns 1 or 0 for each, whether it was observed",
+    "decay": "inputs x, observed (1 or 0) and gap, log(1 + steps, or time, since it was observed)",
+}
 
 
 class Classify(Recipe):
@@ -56,8 +61,9 @@ class Classify(Recipe):
             raise InputError(f"the cell {MISSING} and --missing decay go together")
         tokens = int(facts.get("tokens", 0))
         return SequenceNetwork(
-            facts["features"][0], len(facts["classes"]), layers, "once", tokens=tokens
-        )
+            facts["features"][0], len(facts["classes"]), layers, "once", tokens,
+            len(facts["features"]),
+        )  # fmt: skip
 
     def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy."""
@@ -71,6 +77,14 @@ class Classify(Recipe):
     def baselines(self, dataset: Dataset) -> dict[str, Scores]:
         """Logistic regression on each channel's statistics."""
         return statistics_baseline(dataset)
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        """The classes, and what is read where values are missing."""
+        from edgernn.training.card import class_line
+
+        lines = [class_line(facts)]
+        way = facts.get("missing_way")
+        return [*lines, f"missing values: {READS[way]}"] if way else lines
 
 
 def bounded(dataset: Dataset, most: float) -> Dataset:

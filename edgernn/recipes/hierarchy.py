@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,8 @@ from edgernn.recipes.paths import Places, Probabilities, Tree, alone, blend
 from edgernn.recipes.requests import REQUESTS, requests
 from edgernn.recipes.text.columns import read_columns
 from edgernn.recipes.text.reading import Texts, read_texts
-from edgernn.recipes.text.vocabulary import UNKNOWN, Vocabulary
+from edgernn.recipes.text.unknown import with_unknown
+from edgernn.recipes.text.vocabulary import Vocabulary
 from edgernn.runtime.errors import InputError
 from edgernn.training.base import Dataset, Layers, Outputs, Recipe, Scores, Settings, Split
 from edgernn.training.cells import MISSING, parse
@@ -145,13 +145,7 @@ class Hierarchy(Recipe):
 
     def augment(self, split: Split, generator: np.random.Generator) -> Split:
         """Some words become unknown, others each epoch, so that unknown ones are learnt too."""
-        if not self.word_dropout:
-            return split
-        dropped = [
-            np.where(generator.random(len(ids)) < self.word_dropout, UNKNOWN, ids)
-            for ids in split.arrays["x"]
-        ]
-        return replace(split, arrays={**split.arrays, "x": dropped})
+        return with_unknown(split, self.word_dropout, generator)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         """Levels, vocabulary, and how an answer is read from the outputs."""

@@ -19,7 +19,7 @@ class Option:
     """An option of one recipe: `--name VALUE`, or a flag if the default is a bool.
 
     The value's type is that of the default; kind says it where the default is None. choices: if
-    there are only these.
+    there are only these. least, most: of numbers.
     """
 
     name: str
@@ -27,6 +27,8 @@ class Option:
     default: Any = None
     kind: type = str
     choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ CALIBRATE: Final = Option(
 TARGET: Final = Option("target", "Columns that the network answers for; default: all.")
 TOKENS: Final = (
     Option("tokens", "How text is cut.", "words", choices=KINDS),
-    Option("minimum", "How often a token occurs in train to be known.", 2),
-    Option("vocabulary", "Tokens that are known, at most; the most frequent ones.", 20000),
-    Option("length", "Tokens of a text that are read, the first ones; 0 for all.", 0),
+    Option("minimum", "How often a token occurs in train to be known.", 2, least=1),
+    Option("vocabulary", "Tokens that are known, at most; the most frequent ones.", 20000, least=1),
+    Option("length", "Tokens of a text that are read, the first ones; 0 for all.", 0, least=0),
 )
 TEXT: Final = Option("text", "Column with the texts.", "text")
 CHOSEN_BY: Final = ("accuracy", "macro_f1", "auroc", "val_loss")
@@ -88,6 +90,7 @@ RECIPES: Final[dict[str, Entry]] = {
                 "Standard deviations from the mean that a value keeps at most.",
                 None,
                 kind=float,
+                least=0,
             ),
             Option("static", "Array with one vector for each sequence, read at every step too."),
             Option(
@@ -182,7 +185,13 @@ RECIPES: Final[dict[str, Entry]] = {
             LABEL,
             *TOKENS,
             Option("plain", "Without the part that averages what single words say.", False),
-            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.2),
+            Option(
+                "word_dropout",
+                "Share of words that become unknown, others each epoch.",
+                0.2,
+                least=0,
+                most=1,
+            ),
         ),
     ),
     "hierarchy": Entry(
@@ -193,10 +202,21 @@ RECIPES: Final[dict[str, Entry]] = {
             TEXT,
             Option("levels", "Columns with the labels, from the top, with commas; default: all."),
             *TOKENS,
-            Option("word_dropout", "Share of words that become unknown, others each epoch.", 0.15),
-            Option("attention", "Features that categories look at.", 32),
-            Option("dense", "Units of each level's hidden layer.", 128),
-            Option("wide", "Numbers a token of a part that averages what words say; 0: none.", 64),
+            Option(
+                "word_dropout",
+                "Share of words that become unknown, others each epoch.",
+                0.15,
+                least=0,
+                most=1,
+            ),
+            Option("attention", "Features that categories look at.", 32, least=1),
+            Option("dense", "Units of each level's hidden layer.", 128, least=1),
+            Option(
+                "wide",
+                "Numbers a token of a part that averages what words say; 0: none.",
+                64,
+                least=0,
+            ),
             Option("alpha", "Share of the global answer in the one that counts, 0 to 1.", 0.5),
         ),
     ),
@@ -206,8 +226,13 @@ RECIPES: Final[dict[str, Entry]] = {
         "The next character or word of a text, and texts made of them.",
         (
             Option("tokens", "How text is cut.", "characters", choices=KINDS),
-            Option("minimum", "How often a token occurs in train to be known.", 1),
-            Option("vocabulary", "Tokens that are known, at most; the most frequent ones.", 20000),
+            Option("minimum", "How often a token occurs in train to be known.", 1, least=1),
+            Option(
+                "vocabulary",
+                "Tokens that are known, at most; the most frequent ones.",
+                20000,
+                least=1,
+            ),
         ),
     ),
     "keyword": Entry(

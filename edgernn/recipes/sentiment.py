@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from edgernn.recipes.scores import class_scores
 from edgernn.recipes.text.opinions import OPINIONS, opinions
 from edgernn.recipes.text.reading import Texts, read_texts
+from edgernn.recipes.text.unknown import with_unknown
 from edgernn.recipes.text.vocabulary import UNKNOWN, Vocabulary
 from edgernn.recipes.text.wide import WideNetwork
 from edgernn.training.base import Dataset, Layers, Outputs, Recipe, Scores, Settings, Split
@@ -109,13 +109,7 @@ class Sentiment(Recipe):
 
     def augment(self, split: Split, generator: np.random.Generator) -> Split:
         """Some words become unknown, others each epoch, so that unknown ones are learnt too."""
-        if not self.word_dropout:
-            return split
-        dropped = [
-            np.where(generator.random(len(ids)) < self.word_dropout, UNKNOWN, ids)
-            for ids in split.arrays["x"]
-        ]
-        return replace(split, arrays={**split.arrays, "x": dropped})
+        return with_unknown(split, self.word_dropout, generator)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         """Vocabulary, and what of the test texts it does not know."""

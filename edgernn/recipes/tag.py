@@ -84,3 +84,15 @@ class Tag(Recipe):
         logits[:, model.classes_] = np.maximum(model.predict_log_proba(x), LOWEST)
         found = class_scores(logits, y, dataset.facts["classes"])
         return {"logistic regression on one step": found}
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        """The classes, and what is read where values are missing."""
+        from edgernn.training.card import class_line
+
+        lines = [class_line(facts)]
+        if facts["missing"]:
+            lines.append(
+                "missing values: the mean; behind all columns 1 or 0 for each, whether it was "
+                "observed"
+            )
+        return lines

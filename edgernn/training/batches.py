@@ -140,7 +140,10 @@ def _stateful(
     """
     window, size = settings.window, settings.batch_size
     if window < 1:
-        raise InputError("stateful batches need a window: the steps of truncated back-propagation")
+        raise InputError(
+            "stateful batches need a window, the steps of truncated back-propagation: give "
+            "--window, or --stateless"
+        )
     total = int(split.lengths.sum())
     lane = max(total // size, window)
     pieces = []

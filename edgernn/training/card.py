@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from edgernn.training.base import Config, Dataset, Recipe
 from edgernn.training.run_folder import CURVES, versions
+
+LISTED: Final = 24
+"""Columns and classes, at most; facts.json has all."""
 
 
 def model_card(recipe: Recipe, config: Config, dataset: Dataset, metrics: dict[str, Any]) -> str:
@@ -25,10 +29,12 @@ def model_card(recipe: Recipe, config: Config, dataset: Dataset, metrics: dict[s
         "",
         f"- {dataset.name}; split {dataset.split}",
         *(
-            f"- {name}: {len(split):,} sequences, {int(split.lengths.sum()):,} steps"
+            f"- {name}: {len(split):,} sequence{'s' * (len(split) != 1)}, "
+            f"{int(split.lengths.sum()):,} steps"
             for name, split in dataset.splits.items()
         ),
         f"- inputs: {', '.join(train.inputs)}; features {dataset.facts['features']}",
+        *_standardized(dataset.facts),
         *(f"- {k}: {dataset.facts[k]}" for k in ("source", "licence") if dataset.facts.get(k)),
         *(f"- {line}" for line in recipe.card(dataset.facts)),
         "",
@@ -53,6 +59,28 @@ def model_card(recipe: Recipe, config: Config, dataset: Dataset, metrics: dict[s
         "",
     ]
     return "\n".join(lines)
+
+
+def _standardized(facts: Mapping[str, Any]) -> list[str]:
+    """What a device does to its samples first."""
+    columns, mean, std = (facts.get(name) for name in ("columns", "mean", "std"))
+    if not columns or mean is None or std is None:
+        return []
+    if isinstance(mean, Mapping):
+        said, how = list(columns), "less the mean, over std, of each stream: see facts.json"
+    else:
+        said = [f"{c} ({m:.6g}, {s:.6g})" for c, m, s in zip(columns, mean, std, strict=True)]
+        how = "(mean, std): less the mean, over std"
+    more = f" and {len(said) - LISTED} more in facts.json" if len(said) > LISTED else ""
+    logs = f"; log(1 + value) first of {', '.join(facts['log'])}" if facts.get("log") else ""
+    return [f"- columns: {', '.join(said[:LISTED])}{more}; {how}{logs}"]
+
+
+def class_line(facts: Mapping[str, Any]) -> str:
+    """The classes, in the order of the outputs."""
+    classes = facts["classes"]
+    more = f" and {len(classes) - LISTED} more in facts.json" if len(classes) > LISTED else ""
+    return f"classes, in the order of the outputs: {', '.join(classes[:LISTED])}{more}"
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -13,16 +13,29 @@ def draw_curves(
 ) -> None:
     """Loss of training and validation above, the validation score below, the best epoch marked."""
     epochs = [record["epoch"] for record in history]
+    # One epoch alone is no line.
+    dot = "o" if len(epochs) == 1 else ""
     with figure(7.0, 4.6, rows=2, sharex=True) as (picture, (losses, scores)):
-        losses.plot(epochs, [r["loss"] for r in history], color=LIGHT.series[0], label="training")
         losses.plot(
-            epochs, [r["val_loss"] for r in history], color=LIGHT.series[1], label="validation"
+            epochs,
+            [r["loss"] for r in history],
+            color=LIGHT.series[0],
+            marker=dot,
+            label="training",
+        )
+        losses.plot(
+            epochs,
+            [r["val_loss"] for r in history],
+            color=LIGHT.series[1],
+            marker=dot,
+            label="validation",
         )
         losses.set_ylabel("loss")
         losses.legend(frameon=False)
-        scores.plot(epochs, [r[headline] for r in history], color=LIGHT.series[1])
+        scores.plot(epochs, [r[headline] for r in history], color=LIGHT.series[1], marker=dot)
         scores.set_ylabel(f"validation {headline.replace('_', ' ')}")
         scores.set_xlabel("epoch")
+        scores.xaxis.get_major_locator().set_params(integer=True)
         for axes in (losses, scores):
             bare(axes)
             axes.axvline(best_epoch, color=LIGHT.muted, linewidth=1, linestyle=":")

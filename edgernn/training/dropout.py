@@ -48,20 +48,6 @@ class VariationalDropout(_Dropout):
         return x * keep_mask(x, (x.shape[0], 1, *x.shape[2:]), self.p)
 
 
-class WordDropout(_Dropout):
-    """Drops whole words: every occurrence of a token in a sequence, or none.
-
-    ids: (N, T) int64; vectors: (N, T, E), their embedding, returned with zeros for the words that
-    are dropped. Each sequence drops others.
-    """
-
-    def forward(self, ids: Tensor, vectors: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or ids.numel() == 0:
-            return vectors
-        kept = keep_mask(vectors, (len(ids), int(ids.max()) + 1), self.p)
-        return vectors * kept.gather(1, ids).unsqueeze(-1)
-
-
 def run_with_recurrent_dropout(
     layer: nn.Module,
     x: Tensor | Sequence[Tensor],

@@ -48,6 +48,7 @@ def finetune(
         warmup=0,
         patience=0,
     )
+    facts = dict(dataset.facts)
     fitted = fit(
         recipe,
         replace(config, settings=settings),
@@ -63,14 +64,14 @@ def finetune(
     tuned: Any = fitted.network
     program = tuned.program()
 
-    def scores(of: Any) -> dict[str, Scores]:
+    def scores(of: Any, facts: dict[str, Any]) -> dict[str, Scores]:
         return {
-            name: recipe.score(integer_outputs(of, part), part, dataset.facts)
+            name: recipe.score(integer_outputs(of, part), part, facts)
             for name, part in dataset.splits.items()
             if name != "train"
         }
 
-    before, after = scores(quantized), scores(program)
+    before, after = scores(quantized, facts), scores(program, dataset.facts)
     headline, higher = recipe.selects(config.options)
     gain = after["val"][headline] - before["val"][headline]
     kept = gain >= 0 if higher else gain <= 0
@@ -84,6 +85,9 @@ def finetune(
         "weights": dict(program.metadata["fine_tuning"]),
     }
     if not kept:
+        # What was settled for the tuned program, such as a threshold, is not of this one.
+        dataset.facts.clear()
+        dataset.facts.update(facts)
         return {}, metrics
     files = {
         f"{FINETUNED}/model.safetensors": to_bytes(program),

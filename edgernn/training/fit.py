@@ -100,11 +100,9 @@ def fit(
             callbacks.append(EarlyStopping(MONITOR, patience=settings.patience, mode="max"))
         stack.enter_context(_quiet())
         shown = sys.stderr.isatty()
-        trainer = pl.Trainer(
-            accelerator=place.accelerator,
-            devices=int(place.devices) if place.devices.isdecimal() else place.devices,
-            num_nodes=place.nodes,
-            strategy=place.strategy,
+        trainer = _trainer(
+            pl,
+            place,
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip or None,
             gradient_clip_algorithm="norm",
@@ -163,6 +161,25 @@ def _lightning() -> Any:
             "training needs Lightning; install it with: pip install 'edgernn[train]'"
         ) from None
     return pl
+
+
+def _trainer(pl: Any, place: Hardware, **settings: Any) -> Any:
+    """Lightning's Trainer; InputError for hardware that it does not find."""
+    devices = int(place.devices) if place.devices.isdecimal() else place.devices
+    try:
+        return pl.Trainer(
+            accelerator=place.accelerator,
+            devices=devices,
+            num_nodes=place.nodes,
+            strategy=place.strategy,
+            **settings,
+        )
+    except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException):
+        raise InputError(
+            f"there is no training with --accelerator {place.accelerator} --devices "
+            f"{place.devices} --nodes {place.nodes} --strategy {place.strategy} here; "
+            "leave them out to train on one processor"
+        ) from None
 
 
 def _bar(label: str) -> Any:

@@ -21,8 +21,9 @@ class SequenceNetwork(nn.Module):
     """Features (N, T, F), or token ids (N, T), to an answer at every step or once.
 
     answers: "steps" gives (N, T, O), "once" (N, O). tokens: ids that there are; 0 for features.
-    With `lengths` (N,) padded steps at the end change nothing. Called without, it is what is
-    exported: a network of one direction then becomes a program that streams.
+    With `lengths` (N,) padded steps at the end change nothing. inputs: how many it reads, 3 of the
+    cell gru_d. Called without lengths, it is what is exported: a network of one direction then
+    becomes a program that streams.
     """
 
     def __init__(
@@ -32,9 +33,17 @@ class SequenceNetwork(nn.Module):
         layers: Layers,
         answers: Literal["steps", "once"],
         tokens: int = 0,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.cell: Cell = parse(layers.cell)
+        if self.cell.kind == MISSING and (inputs == 1 or layers.layers > 1):
+            raise InputError(
+                f"{MISSING} is one layer that also reads which values are missing, and since when; "
+                f"it is for `edgernn train classify --missing decay`"
+            )
+        if self.cell.twin and layers.recurrent_dropout:
+            raise InputError("recurrent dropout is not for a twin; leave it at 0")
         self.answers, self.pool = answers, layers.pool
         self.recurrent_dropout = layers.recurrent_dropout
         if layers.hidden < 1 or layers.layers < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -80,6 +81,29 @@ def train(
         # One of them tells.
         say = str
     hardware = hardware or Hardware()
+    try:
+        return _trained(recipe, config, dataset, source, out, plan, resume, hardware, say)
+    except InputError:
+        if is_main() and not resume:
+            # There is nothing to go on from: the same would happen again.
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
+
+
+def _trained(
+    recipe: Recipe,
+    config: Config,
+    dataset: Dataset,
+    source: str | None,
+    out: Path,
+    plan: Plan,
+    resume: bool,
+    hardware: Hardware,
+    say: Say,
+) -> Trained:
+    checkpoints = out / CHECKPOINTS
     teacher: Fitted | None = None
     if plan.teacher:
         say(f"training the teacher, {plan.teacher}, that reads the future too")

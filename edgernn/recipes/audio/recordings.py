@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.arrays import reason_of
 from edgernn.runtime.errors import InputError
 
 Audio = NDArray[np.int16]
@@ -124,7 +125,7 @@ def _npz(path: Path) -> Recordings:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"cannot read {path}: {reason_of(error)}") from None
     absent = [name for name in ("audio", "offsets", "y", "sample_rate") if name not in arrays]
     if absent:
         raise InputError(f"{path} lacks the array {absent[0]!r}, and recordings need it")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.arrays import reason_of
 from edgernn.runtime.errors import InputError
 
 Array = NDArray[Any]
@@ -34,7 +35,7 @@ def load(path: Path) -> dict[str, Array]:
                 f"{path} holds Python objects, which are never unpickled; "
                 f"save numbers, or padded sequences with `lengths`"
             ) from None
-        raise InputError(f"{path} is not a sound .npy or .npz file: {error}") from None
+        raise InputError(f"{path} is not a sound .npy or .npz file: {reason_of(error)}") from None
 
 
 def by_split(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:

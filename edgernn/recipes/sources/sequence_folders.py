@@ -72,7 +72,9 @@ def read_one(path: Path, options: Mapping[str, Any]) -> tuple[NDArray[np.float32
         time = tables.time_column(table, options.get("time"), path)
         if time is not None and options.get("time") != tables.NO_TIME:
             tables.increasing(tables.seconds(table, time, path), path)
-        columns = [c for c in table.columns if c != time]
+        # A label among the values would answer for the network.
+        label = tables.label_column(table, options.get("label"), path)
+        columns = [c for c in table.columns if c not in (time, label)]
         x = np.empty((0, 0))
     places = choose_columns(options.get("columns"), columns, str(path))
     columns = [columns[i] for i in places]

@@ -69,5 +69,5 @@ def _constant(table: pd.DataFrame, name: str, rows: Array, where: str) -> Any:
         raise InputError(f"{where} has an empty {name}; every row of it has the same one")
     found = values.unique()
     if len(found) > 1:
-        raise InputError(f"{name} of {where} changes from {found[0]!r} to {found[1]!r}")
+        raise InputError(f"{name} of {where} changes from {str(found[0])!r} to {str(found[1])!r}")
     return found[0]

@@ -50,6 +50,9 @@ def _one(
     label = tables.label_column(table, options.get("label"), where)
     time = tables.time_column(table, options.get("time"), where)
     split = "split" if "split" in table.columns else None
+    if "x" in table.columns:
+        # A coordinate, unless it is asked for.
+        labels = [c for c in labels if c != "y" or options.get("label") == "y"]
     given = [c for c in table.columns if c in (*labels, label)]
     rest = [c for c in table.columns if c not in (time, split, *given)]
     columns = [rest[i] for i in choose_columns(options.get("columns"), rest, where)]

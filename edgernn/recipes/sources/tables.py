@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,11 +37,25 @@ def read_table(path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig") as stream:
             header = stream.readline()
         separator = max(",;\t", key=header.count)
+        names = [n.strip() for n in next(csv.reader([header], delimiter=separator), [])]
         table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is not a sound table: {str(error).strip()}") from None
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        # pandas would call the second one otherwise.
+        raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+    if len(names) == len(table.columns):
+        for i in (i for i, name in enumerate(names) if not name):
+            # Row numbers, as some programs write them, would tell the network how late it is.
+            if table.iloc[:, i].notna().any():
+                raise InputError(
+                    f"column {i + 1} of {path} has no name; name it, or take it out if it holds "
+                    "row numbers (pandas: to_csv(..., index=False))"
+                )
+        table = table.loc[:, [bool(name) for name in names]]
     table.columns = [str(c).strip() for c in table.columns]
     if not isinstance(table.index, pd.RangeIndex):
         raise InputError(f"{path} has more cells in a row than names in its header")

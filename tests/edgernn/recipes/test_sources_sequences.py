@@ -160,6 +160,17 @@ def test_columns_are_chosen_and_a_coordinate_y_is_no_label(tmp_path: Path) -> No
     assert read_sequences(str(path), {"columns": "-y"}).facts["columns"] == ["x"]
 
 
+def test_a_label_in_the_files_of_a_folder_is_no_input(tmp_path: Path) -> None:
+    for name in ("still", "turn"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            text = f"ax,label,kind,\n1,{i},2,\n3,{i},4,\n"
+            (tmp_path / name / f"{i}.csv").write_text(text)
+    assert read_sequences(str(tmp_path), {}).facts["columns"] == ["ax", "kind"]
+    other = read_sequences(str(tmp_path), {"label": "kind"})
+    assert other.facts["columns"] == ["ax", "label"]
+
+
 def test_token_ids(tmp_path: Path) -> None:
     ids = np.arange(48).reshape(12, 4).astype(np.uint8) % 5
     path = _npz(tmp_path / "a.npz", x=ids, y=np.arange(12) % 2, symbols=list("acgtn"))
@@ -223,6 +234,8 @@ def test_refusals_of_arrays(tmp_path: Path) -> None:
     content[200:260] = bytes(60)
     damaged.write_bytes(content)
     _refused(damaged, "not a sound")
+    damaged.write_text("hello")
+    _refused(damaged, "it is no array file")
     (tmp_path / "a.txt").write_text("x")
     _refused(tmp_path / "a.txt", r"neither \.npz nor \.csv nor a folder")
 
@@ -250,6 +263,12 @@ def test_refusals_of_tables(tmp_path: Path) -> None:
     one = tmp_path / "one.csv"
     one.write_text("sequence,ax,label\na,1,b\n")
     _refused(one, "has 1 row; nothing to learn")
+    one.write_text("sequence,a,b,label\n0,1,2,0\n0,1,2,1\n")
+    _refused(one, "label of sequence 0 .* changes from '0' to '1'")
+    one.write_text("sequence,a, a,label\n0,1,2,0\n0,1,2,0\n")
+    _refused(one, "^[^ ]*one.csv has the column 'a' twice")
+    one.write_text(",sequence,a,label\n0,a,1,0\n1,a,2,0\n")
+    _refused(one, "column 1 of .* has no name")
     one.write_text("1,2,3\n4,5,6\n7,8,9\n")
     _refused(one, "no header")
     one.write_text("")

@@ -154,6 +154,17 @@ def test_several_streams_in_one_csv_and_in_a_folder(tmp_path: Path) -> None:
         assert a.parts == b.parts == {"train": (0, 15), "val": (15, 20), "test": (20, 25)}
 
 
+def test_a_coordinate_y_is_no_label(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "a.csv", _values(), y=np.arange(ROWS), label=np.arange(ROWS) % 2)
+    path.write_text(path.read_text().replace("time,p,t", "time,x,z"))
+    for options in ({}, {"label": "label"}):
+        found = read_series(str(path), options, ("y", "label"))
+        assert found.facts["columns"] == ["x", "z", "y"]
+        assert found.label(("y", "label")) == "label"
+    asked = read_series(str(path), {"label": "y"}, ("y", "label"))
+    assert asked.facts["columns"] == ["x", "z"]
+
+
 def test_a_column_with_the_split(tmp_path: Path) -> None:
     split = ["train"] * 20 + ["val"] * 10 + ["test"] * 20
     found = read_series(str(_csv(tmp_path / "a.csv", _values(), split=split)), {})

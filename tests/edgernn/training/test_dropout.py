@@ -7,7 +7,6 @@ from torch import nn
 import edgernn.nn as enn
 from edgernn.training.dropout import (
     VariationalDropout,
-    WordDropout,
     run_with_recurrent_dropout,
 )
 
@@ -157,15 +156,3 @@ def test_variational_dropout() -> None:
     assert y.mean().item() == pytest.approx(1, abs=0.03)
     assert layer.eval()(x) is x
     assert VariationalDropout(0.0)(x) is x
-
-
-def test_word_dropout_drops_every_occurrence() -> None:
-    torch.manual_seed(0)
-    ids = torch.randint(0, 5, (50, 30))
-    y = WordDropout(0.5)(ids, torch.ones(50, 30, 2))
-    for row, values in zip(ids, y, strict=True):
-        for word in range(5):
-            assert len(values[row == word].unique()) <= 1
-    assert len({tuple(v.tolist()) for v in y[:, :, 0]}) > 1
-    assert y.mean().item() == pytest.approx(1, abs=0.15)
-    assert torch.equal(WordDropout(0.5).eval()(ids, y), y)

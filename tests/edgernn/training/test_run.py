@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from edgernn.cli import main
 from edgernn.runtime import StepRuntime
+from edgernn.training.exported import finetuned
 from edgernn.training.run_folder import read_run
 
 
@@ -65,7 +66,10 @@ def test_a_run_holds_everything(run: Path) -> None:
     assert metrics["scores"]["test"]["accuracy"] > 0.8
     assert len(metrics["history"]) == 4
     card = (run / "README.md").read_text()
-    for said in ("slopes", "as the data give it", "seed 0", "torch", "0.02"):
+    facts = json.loads((run / "facts.json").read_text())
+    first = f"x0 ({facts['mean'][0]:.6g}, {facts['std'][0]:.6g})"
+    classes = "in the order of the outputs: 0, 1, 2"
+    for said in ("slopes", "as the data give it", "seed 0", "torch", "0.02", first, classes):
         assert said in card
     assert (
         sum(v.size for v in load_file(run / "model.safetensors").values())
@@ -142,6 +146,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         (("--demo", "--cell", "grru"), "is no cell"),
         (("--demo", "--missing", "zero"), "leave out --missing"),
         (("--demo", "--cell", "gru_d"), "go together"),
+        (("--demo", "--cell", "twingru", "--recurrent-dropout", "0.2"), "not for a twin"),
+        (("--demo", "--stateful"), "--stateless"),
+        (("--demo", "--devices", "none"), "no training with --accelerator cpu --devices none"),
         (("--demo", "--resume"), "holds no interrupted run"),
     ],
 )
@@ -149,8 +156,8 @@ def test_one_sentence(tmp_path: Path, arguments: tuple[str, ...], said: str) -> 
     done = edgernn("train", "classify", "--out", tmp_path / "run", *arguments)
     assert done.exit_code == 1
     assert said in done.output
-    assert done.output.count("\n") == 1
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert done.output.splitlines()[-1].startswith("Error: ")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -204,3 +211,33 @@ def test_fine_tuning_ends_in_the_very_program_that_is_exported(tmp_path: Path) -
         assert tuned["weights"]["changed"] > 0
     refused = edgernn("export", run, "--int8", "--heads", "integer", "--out", out)
     assert ("come too late" in refused.output) == tuned["kept"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "value"),
+    [("sentiment", "--word-dropout", 2), ("generate", "--vocabulary", 0),
+     ("hierarchy", "--length", -1), ("classify", "--outliers", -1)],
+)  # fmt: skip
+def test_numbers_out_of_range(tmp_path: Path, recipe: str, option: str, value: int) -> None:
+    done = edgernn("train", recipe, "--demo", "--out", tmp_path / "run", option, value)
+    assert done.exit_code == 2
+    assert "not in the range" in done.output
+
+
+def test_a_cell_of_missing_values_is_for_classify(tmp_path: Path) -> None:
+    done = edgernn("train", "tag", "--demo", "--out", tmp_path / "run", "--cell", "gru_d")
+    assert done.exit_code == 1
+    assert "edgernn train classify --missing decay" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_of_an_earlier_run_is_taken_for_a_part_of_it(tmp_path: Path) -> None:
+    again = tmp_path / "run"
+    for name in ("finetuned/model.safetensors", "data/test_older.npz"):
+        (again / name).parent.mkdir(parents=True)
+        (again / name).write_bytes(b"of an earlier run")
+    data = slopes(tmp_path / "slopes.npz", count=12)
+    done = edgernn("train", "classify", "--data", data, "--out", again, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in again.rglob("*.npz")) == ["calib.npz", "test.npz", "val.npz"]
+    assert finetuned(read_run(again)) is None
