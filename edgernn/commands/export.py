@@ -119,6 +119,8 @@ def export(
     if run is not None:
         from edgernn.training import exported as trained
         from edgernn.training.run_folder import CALIBRATION
+    if ":" not in model and not Path(model).exists():
+        raise InputError(f"there is no {model}; name a run folder, a .pt2 file or module:factory")
     if int8 and calib is None and run is None:
         raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
     tuned = trained.finetuned(run) if int8 and run is not None else None

@@ -167,6 +167,7 @@ def _space(searched: dict[str, Any], recipe: Any) -> Any:
 def _next(recipe: Any, config: Any, result: Any, given: dict[str, Any]) -> str:
     """What to type for the best network: it lies here, or another machine trained it."""
     import json
+    import shlex
 
     from edgernn.sweep.search import BEST
     from edgernn.sweep.space import with_values
@@ -175,6 +176,7 @@ def _next(recipe: Any, config: Any, result: Any, given: dict[str, Any]) -> str:
     best = given["out"] / BEST
     note = best / "metrics.json"
     if note.is_file() and json.loads(note.read_text()).get("trial") == result.best.number:
-        return f"the best, {result.best.name}, is in {best}\nnext: edgernn export {best} --int8"
+        export = shlex.join(["edgernn", "export", str(best), "--int8"])
+        return f"the best, {result.best.name}, is in {best}\nnext: {export}"
     line = command_line(recipe, with_values(config, result.best.values), given["data"], "run/")
     return f"the best, {result.best.name}, was trained elsewhere; again here: {line}"

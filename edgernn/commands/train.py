@@ -47,7 +47,7 @@ def train() -> None:
 def _command(name: str, entry: Entry) -> click.Command:
     parameters: list[click.Parameter] = [
         click.Option(
-            ["--data"], metavar="PATH", help="An .npz, a .csv, or a folder; see docs/training.md."
+            ["--data"], metavar="PATH", help="A file or a folder; see docs/data.md, docs/text.md."
         ),
         click.Option(["--demo"], is_flag=True, help="Data that needs nothing from outside."),
         click.Option(
@@ -113,7 +113,7 @@ def own_option(option: Option) -> click.Option:
     if option.choices:
         kind = click.Choice(option.choices)
     elif option.least is not None or option.most is not None:
-        bounds = click.IntRange if kind is int else click.FloatRange
+        bounds: Any = click.IntRange if kind is int else click.FloatRange
         kind = bounds(option.least, option.most)
     return click.Option(
         [flag],
@@ -131,6 +131,7 @@ def setting_option(name: str, kind: Any, text: str) -> click.Option:
 
 def _run(name: str, entry: Entry, given: dict[str, Any]) -> None:
     import json
+    import shlex
 
     from edgernn.console import table
     from edgernn.runtime.errors import InputError
@@ -169,7 +170,7 @@ def _run(name: str, entry: Entry, given: dict[str, Any]) -> None:
     click.echo(
         f"{trained.fitted.parameters:,} parameters, best epoch {trained.fitted.best_epoch} of "
         f"{len(trained.fitted.history)}, {trained.fitted.seconds:.0f} s; {given['out']}/README.md "
-        f"is the model card\nnext: edgernn export {given['out']} --int8"
+        f"is the model card\nnext: {shlex.join(['edgernn', 'export', str(given['out']), '--int8'])}"
     )
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -117,7 +116,6 @@ def fit(
             use_distributed_sampler=False,
             default_root_dir=folder,
         )
-        began = time.perf_counter()
         path = last if resume and last.is_file() else None
         try:
             trainer.fit(loop, ckpt_path=path, weights_only=True)
@@ -130,7 +128,7 @@ def fit(
             ) from None
         if trainer.interrupted:
             raise KeyboardInterrupt
-        seconds = time.perf_counter() - began
+        seconds = loop.seconds
         state = torch.load(best.best_model_path, weights_only=True)
     loop.load_state_dict(state["state_dict"])
     network = loop.network.cpu().eval()

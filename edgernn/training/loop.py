@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,12 @@ class TrainingLoop(pl.LightningModule):
         self._state: Any = None
         self._losses: list[Tensor] = []
         self.history: list[dict[str, float]] = []
+        self._began, self._spent = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, interruptions left out."""
+        return self._spent + time.perf_counter() - self._began
 
     # Data
 
@@ -165,12 +172,14 @@ class TrainingLoop(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history travels along."""
+        """The history travels along, and how long it took."""
         checkpoint["history"] = self.history
+        checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """And comes back."""
         self.history = list(checkpoint["history"])
+        self._spent = float(checkpoint["seconds"])
 
 
 def validation_loss(recipe: Recipe, network: nn.Module, split: Any) -> float:

@@ -70,6 +70,8 @@ def train(
     which must be the same one. say: told what begins.
     """
     plan = plan or Plan()
+    if source and Path(source).is_dir() and Path(source).resolve() in out.resolve().parents:
+        raise InputError(f"{out} lies in the data, {source}; write the run elsewhere with --out")
     dataset = recipe.read(source, config.options, config.settings.seed)
     require_sound(dataset)
     # What cannot be built is refused before anything is said or written.

@@ -66,7 +66,10 @@ def from_csv(path: Path, options: Mapping[str, Any]) -> Found:
 def _constant(table: pd.DataFrame, name: str, rows: Array, where: str) -> Any:
     values = table[name].iloc[rows]
     if values.isna().any():
-        raise InputError(f"{where} has an empty {name}; every row of it has the same one")
+        raise InputError(
+            f"{where} has an empty {name}; every row of it has the same one; "
+            f"{tables.READ_AS_MISSING}"
+        )
     found = values.unique()
     if len(found) > 1:
         raise InputError(f"{name} of {where} changes from {str(found[0])!r} to {str(found[1])!r}")

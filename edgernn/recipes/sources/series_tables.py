@@ -65,7 +65,9 @@ def _one(
     for name_ in given:
         if table[name_].isna().any():
             row = int(table[name_].isna().to_numpy().argmax())
-            raise InputError(f"{where}: {name_} is missing in row {row} (from 0)")
+            raise InputError(
+                f"{where}: {name_} is missing in row {row} (from 0); {tables.READ_AS_MISSING}"
+            )
         rows[name_] = np.array(table[name_].tolist())
     parts = {} if split is None else _runs(table[split].tolist(), where)
     return [Stream(name, x, seconds, rows, {}, parts)], columns

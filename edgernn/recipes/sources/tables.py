@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TIMES: Final = ("time", "timestamp", "datetime", "date")
 NO_TIME: Final = "none"
+READ_AS_MISSING: Final = "None, NA and null count as empty, so a class cannot be called so"
 _FIRST_ROW = 2
 """The file's line of row 0, as an editor counts."""
 

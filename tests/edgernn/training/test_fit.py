@@ -58,6 +58,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, schedule: A
     assert torch.equal(weights(whole), weights(resumed))
     assert timeless(whole.history) == timeless(resumed.history)
     assert whole.scores == resumed.scores
+    again = fit(recipe, config, dataset, tmp_path / "parts", resume=True)
+    assert again.seconds >= resumed.seconds
 
 
 def test_another_network_is_not_gone_on_with(tmp_path: Path) -> None:

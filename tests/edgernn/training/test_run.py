@@ -193,6 +193,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     done = edgernn("export", tmp_path, "--int8", "--out", tmp_path / "build")
     assert done.exit_code == 1
     assert "no finished run" in done.output
+    done = edgernn("export", tmp_path / "nowhere", "--int8", "--out", tmp_path / "build")
+    assert done.exit_code == 1
+    assert "there is no " in done.output
 
 
 def test_fine_tuning_ends_in_the_very_program_that_is_exported(tmp_path: Path) -> None:
@@ -232,12 +235,19 @@ def test_a_cell_of_missing_values_is_for_classify(tmp_path: Path) -> None:
 
 
 def test_nothing_of_an_earlier_run_is_taken_for_a_part_of_it(tmp_path: Path) -> None:
-    again = tmp_path / "run"
+    again = tmp_path / "a run"
     for name in ("finetuned/model.safetensors", "data/test_older.npz"):
         (again / name).parent.mkdir(parents=True)
         (again / name).write_bytes(b"of an earlier run")
     data = slopes(tmp_path / "slopes.npz", count=12)
     done = edgernn("train", "classify", "--data", data, "--out", again, "--epochs", 1)
     assert done.exit_code == 0, done.output
+    assert f"edgernn export '{again}' --int8" in done.output
     assert sorted(p.name for p in again.rglob("*.npz")) == ["calib.npz", "test.npz", "val.npz"]
     assert finetuned(read_run(again)) is None
+
+
+def test_a_run_is_not_written_into_its_data(tmp_path: Path) -> None:
+    done = edgernn("train", "classify", "--data", tmp_path, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "lies in the data" in done.output
