@@ -9,7 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,6 @@ class Fitted:
     seconds: float
     parameters: int
     main: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def fit(

@@ -89,20 +89,18 @@ class SequenceNetwork(nn.Module):
     ) -> tuple[Tensor, State]:
         """The answer, and the state of each layer after the last step, to go on from."""
         self.side, self.penalty = [], None
-        if self.embedding is not None:
-            x = self.embedding(x)
-        if self.conv is not None:
-            x = self.conv[1](self.conv[0](x.transpose(1, 2))).transpose(1, 2)
+        y = x if self.embedding is None else self.embedding(x)
         states: State = []
-        y, ends = x, x
+        if self.conv is not None:
+            y, tail = self._convolved(y, None if state is None else state[-1])
+        raw = y
         for i, (layer, fusion) in enumerate(zip(self.layers, self.fusions, strict=True)):
-            y = self.dropout(y)
+            inputs = self.dropout(y)
             before = None if state is None else state[i]
-            inputs = y
-            raw, after = self._layer(layer, [y, *more], lengths, before)
+            raw, after = self._layer(layer, [inputs, *more], lengths, before)
             if self.cell.twin and self.training:
                 self._twin(layer, inputs, raw, lengths)
-            y, ends = raw, raw
+            y = raw
             if isinstance(fusion, enn.RecurrentFusion):
                 fused = None if before is None else before[1]
                 y, refined = fusion.gru(raw, fused)
@@ -110,7 +108,19 @@ class SequenceNetwork(nn.Module):
             elif isinstance(fusion, enn.GatedFusion):
                 y = fusion(raw)
             states.append(after)
-        return self.head(self.dropout(self._pooled(y, ends, lengths))), states
+        if self.conv is not None:
+            states.append(tail)
+        return self.head(self.dropout(self._pooled(y, raw, lengths))), states
+
+    def _convolved(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of x (N, T, F), and the last inputs, (KERNEL - 1, N, F), to go on from."""
+        assert self.conv is not None
+        full = x if before is None else torch.cat([before.transpose(0, 1), x], dim=1)
+        y = self.conv[1](self.conv[0](full.transpose(1, 2))).transpose(1, 2)
+        # What is exported streams by itself, and should not hold a slice that nothing reads.
+        exporting = torch.compiler.is_exporting()
+        tail = full if exporting else full[:, 1 - KERNEL :].transpose(0, 1)
+        return (y if before is None else y[:, before.shape[0] :]), tail
 
     def _layer(
         self, layer: nn.Module, inputs: list[Tensor], lengths: Tensor | None, before: Any

@@ -89,11 +89,6 @@ def example_of(split: Split) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(part) for part in parts)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is one that `edgernn train` wrote."""
-    return folder.is_dir() and (folder / CONFIG).is_file() and (folder / FACTS).is_file()
-
-
 def read_run(folder: Path) -> Run:
     """Read a run folder; InputError or FileFormatError if it is none, or damaged."""
     if not (folder / CONFIG).is_file():

@@ -70,7 +70,7 @@ def test_every_cell_becomes_a_program_that_says_the_same(cell: str) -> None:
     assert np.abs(real - whole).max() < 0.05 * np.abs(real).max()
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm", "mgu", "gru:fuser", "jordan"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "mgu", "conv+gru:fuser", "jordan"])
 def test_the_state_goes_on_where_a_window_ended(cell: str) -> None:
     made = network(cell, answers="steps", layers=2)
     x = torch.randn(2, 20, 3, generator=torch.Generator().manual_seed(0))
