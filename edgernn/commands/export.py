@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from edgernn.commands.shared import FILE, FOLDER, checked_by_verification, print_rows
+
+SCORES: Final = 7
+"""Of a split, that are printed; recipe.json has all."""
 
 
 @click.command()
@@ -116,47 +119,27 @@ def export(
     if unknown or not wanted:
         raise InputError(f"--to takes {', '.join(FORMATS)}, not {formats!r}")
     run = _run_folder(model, weights, example)
-    if run is not None:
-        from edgernn.training import exported as trained
-        from edgernn.training.run_folder import CALIBRATION
     if ":" not in model and not Path(model).exists():
         raise InputError(f"there is no {model}; name a run folder, a .pt2 file or module:factory")
     if int8 and calib is None and run is None:
         raise InputError("--int8 needs calibration data: --calib calib.npz, float, (N, T, F)")
-    tuned = trained.finetuned(run) if int8 and run is not None else None
+    tuned = _finetuned(run, feedback, heads, calib) if int8 and run is not None else None
+    graph: Any = None
     if tuned is None:
-        floats = (
-            _import(model, weights, example or calib, heads)
-            if run is None
-            else trained.imported(run, heads)
-        )
-        graph = _fed_back(floats, feedback)
-    elif feedback or heads != "logits" or calib is not None:
-        raise InputError(
-            f"{model} was fine-tuned as one integer program, so --feedback, --heads and --calib "
-            "come too late; train without --finetune to use them"
-        )
-    scores = []
-    c_name = _c_name(model) if name is None else name
+        graph = _fed_back(_float_graph(run, model, weights, example or calib, heads), feedback)
+    scores: list[Any] = []
     if not int8:
         report = export_float(graph, out)
     else:
-        from edgernn.arrays import load_calibration
-
-        if tuned is not None:
-            program = tuned
-        else:
-            data = (
-                trained.calibration(run.split(CALIBRATION), graph)
-                if run is not None and calib is None
-                else load_calibration(str(calib), graph)
-            )
+        program = tuned
+        if program is None:
+            data = _calibration(run, calib, graph)
             with progress_bar("calibrating") as progress:
                 program = quantize_graph(graph, data, calibration, rounding, progress)
-        extra = {}
+        c_name = _c_name(model) if name is None else name
+        extra: dict[str, bytes] = {}
         if run is not None:
-            scores = trained.compared(run, program)
-            extra = trained.beside(run, scores, program, c_name if "c" in wanted else None)
+            scores, extra = _scored(run, program, c_name if "c" in wanted else None)
         with progress_bar("verifying") as progress:
             report = export_program(
                 program,
@@ -206,26 +189,63 @@ def _run_folder(model: str, weights: Path | None, example: str | None) -> Any:
     return read_run(folder)
 
 
+def _finetuned(run: Any, feedback: tuple[str, ...], heads: Any, calib: str | None) -> Any:
+    """The program that fine-tuning made of a run's network, if it did."""
+    from edgernn.runtime.errors import InputError
+    from edgernn.training.exported import finetuned
+
+    tuned = finetuned(run)
+    if tuned is not None and (feedback or heads != "logits" or calib is not None):
+        raise InputError(
+            f"{run.folder} was fine-tuned as one integer program, so --feedback, --heads and "
+            "--calib come too late; train without --finetune to use them"
+        )
+    return tuned
+
+
+def _float_graph(
+    run: Any, model: str, weights: Path | None, example: str | None, heads: Any
+) -> Any:
+    if run is None:
+        return _import(model, weights, example, heads)
+    from edgernn.training.exported import imported
+
+    return imported(run, heads)
+
+
+def _calibration(run: Any, calib: str | None, graph: Any) -> dict[str, Any]:
+    """That of --calib, or what a run kept."""
+    if calib is not None:
+        from edgernn.arrays import load_calibration
+
+        return load_calibration(calib, graph)
+    from edgernn.training.exported import calibration
+    from edgernn.training.run_folder import CALIBRATION
+
+    return calibration(run.split(CALIBRATION), graph)
+
+
+def _scored(run: Any, program: Any, c_name: str | None) -> tuple[list[Any], dict[str, bytes]]:
+    """The scores of both on what a run kept, and the files that go beside the program."""
+    from edgernn.training.exported import beside, compared
+
+    scores = compared(run, program)
+    return scores, beside(run, scores, program, c_name)
+
+
 def _print_scores(scores: list[Any]) -> None:
     """Float beside int8, for each split that a run kept."""
     from edgernn.console import table
 
-    if not scores:
-        return
-    names = [n for n in scores[0].float_scores if not n.startswith("_")]
-    rows = [
-        [
-            one.split,
-            name.replace("_", " "),
-            *(f"{v:.4f}" for v in pair),
-            f"{pair[1] - pair[0]:+.4f}",
-        ]
-        for one in scores
-        for name in names
-        if name in one.float_scores
-        for pair in [(one.float_scores[name], one.int8_scores[name])]
-    ]
-    click.echo(table(["split", "score", "float", "int8", "difference"], rows))
+    rows = []
+    for one in scores:
+        names = [n for n in one.float_scores if not n.startswith("_")][:SCORES]
+        for name in names:
+            real, whole = one.float_scores[name], one.int8_scores[name]
+            figures = (f"{real:.4f}", f"{whole:.4f}", f"{whole - real:+.4f}")
+            rows.append([one.split, name.replace("_", " "), *figures])
+    if rows:
+        click.echo(table(["split", "score", "float", "int8", "difference"], rows))
 
 
 def _fed_back(graph: Any, pairs: tuple[str, ...]) -> Any:
