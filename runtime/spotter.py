@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.runtime.engine import StepRuntime
-from edgernn.runtime.errors import InputError
+from edgernn.runtime.errors import FileFormatError, InputError
+from edgernn.runtime.file import load_program
 from edgernn.runtime.logmel import IntegerLogMel
 from edgernn.runtime.logmel_settings import LogMelSettings
 from edgernn.runtime.program import Program
@@ -44,6 +48,28 @@ class Spotter:
         self.front = IntegerLogMel(front, inputs[0].scale)
         self.runtime = StepRuntime(program)
         self.trigger = Trigger(trigger, outputs[0].scale)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Spotter:
+        """The spotter of a folder that `edgernn export` made of a keyword run.
+
+        InputError or FileFormatError if it is none, or damaged.
+        """
+        path = Path(folder) / "recipe.json"
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))["application"]
+            front = LogMelSettings.from_json(told["front_end"])
+            trigger = TriggerSettings.from_json(told["trigger"])
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror or error}; a spotter is what edgernn export "
+                "makes of a run of edgernn train keyword"
+            ) from None
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise FileFormatError(
+                f"{path} describes no front end and trigger; export a run of edgernn train keyword"
+            ) from None
+        return cls(load_program(Path(folder) / "model.safetensors"), front, trigger)
 
     def reset(self) -> None:
         """Before the first sample."""

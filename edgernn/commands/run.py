@@ -33,6 +33,7 @@ BELONGS: Final = {
 @click.option("--raw", is_flag=True, help="int16 in and out: the raw bits, not floats.")
 @click.option("--text", help="A text to classify, word by word; - reads it from stdin.")
 @click.option("--float", "with_float", is_flag=True, help="With --text: the float network beside.")
+@click.option("--audio", type=FILE, help=".wav, one channel, 16 bits: the words that are heard.")
 @click.option(
     "--generate", type=click.IntRange(1), metavar="TOKENS", help="So many tokens of new text."
 )
@@ -59,6 +60,7 @@ def run(
     raw: bool,
     text: str | None,
     with_float: bool,
+    audio: Path | None,
     generate: int | None,
     **options: Any,
 ) -> None:
@@ -67,13 +69,14 @@ def run(
     \b
     edgernn run build/model.safetensors --input x.npy --output y.npy
     edgernn run build/ --text "not bad at all"
+    edgernn run build/ --audio kitchen.wav
     edgernn run build/ --generate 200 --prompt "The " --temperature 0.7 --seed 1
     """
     from edgernn.runtime.errors import InputError
 
-    asked = [bool(inputs or output), text is not None, generate is not None]
+    asked = [bool(inputs or output), text is not None, generate is not None, audio is not None]
     if sum(asked) != 1:
-        raise InputError("say what to run: --input with --output, --text, or --generate")
+        raise InputError("say what to run: --input with --output, --text, --audio or --generate")
     source = click.get_current_context().get_parameter_source
     belongs = {"raw": asked[0], "with_float": asked[1], **dict.fromkeys(options, asked[2])}
     for name, (flag, to) in BELONGS.items():
@@ -83,6 +86,8 @@ def run(
         raise InputError(f"{program} is not there")
     if text is not None:
         _read_along(program, text, with_float)
+    elif audio is not None:
+        _listen(program, audio)
     elif generate is not None:
         _generate(program, generate, **options)
     elif not inputs or output is None:
@@ -122,6 +127,27 @@ def _read_along(folder: Path, text: str, with_float: bool) -> None:
     reading = read_along(trained, text, with_float)
     click.echo(table(*rows(reading)))
     click.echo(verdict(reading))
+
+
+def _listen(folder: Path, audio: Path) -> None:
+    from edgernn.console import table
+    from edgernn.recipes.audio.recordings import read_wav
+    from edgernn.runtime.errors import InputError
+    from edgernn.runtime.spotter import Spotter
+
+    spotter = Spotter.load(folder)
+    rates: dict[int, str] = {}
+    samples = read_wav(audio, rates)
+    wanted = spotter.front.settings.sample_rate
+    if wanted not in rates:
+        raise InputError(
+            f"{audio} has {next(iter(rates)):,} samples a second, {folder} hears {wanted:,}; "
+            "convert it"
+        )
+    heard = spotter.push(samples)
+    rows = [(f"{h.time:.2f}", h.word, f"{h.score:.2f}") for h in heard]
+    click.echo(table(["s", "word", "score"], rows))
+    click.echo(f"{len(heard)} words in {len(samples) / wanted:.1f} s")
 
 
 def _generate(

@@ -238,11 +238,11 @@ def _folder(path: Path) -> Recordings:
     recordings, noises = [], []
     for split, top in tops.items():
         for file in sorted(top.glob("_*/*.wav")):
-            noises.append(_wav(file, rates))
+            noises.append(read_wav(file, rates))
         for folder in _word_folders(top):
             for file in sorted(folder.glob("*.wav")):
                 head, mark, _ = file.stem.partition("_")
-                audio, word = _wav(file, rates), words.index(folder.name)
+                audio, word = read_wav(file, rates), words.index(folder.name)
                 recordings.append(Recording(audio, word, str(file), split, head if mark else ""))
     if len(rates) > 1:
         (a, one), (b, other) = list(rates.items())[:2]
@@ -267,7 +267,9 @@ def _word_folders(top: Path) -> list[Path]:
     return [f for f in sorted(top.iterdir()) if f.is_dir() and not f.name.startswith(hidden)]
 
 
-def _wav(path: Path, rates: dict[int, str]) -> Audio:
+def read_wav(path: Path, rates: dict[int, str]) -> Audio:
+    """The samples of a .wav file, one channel of 16 bits; its rate is noted in `rates`, beside the
+    first file that has it. InputError for another kind."""
     try:
         with wave.open(str(path), "rb") as file:
             channels, width = file.getnchannels(), file.getsampwidth()

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from edgernn.cli import main
 from edgernn.recipes.audio.composing import (
     JUDGING,
     LEARNING,
@@ -26,7 +28,7 @@ from edgernn.recipes.audio.dividing import divided
 from edgernn.recipes.audio.generated import RATE, SPEAKERS, WORDS, generated_words, spoken
 from edgernn.recipes.audio.recordings import Recording, Recordings, joined, read_recordings
 from edgernn.recipes.keyword import Keyword, answer, front_end
-from edgernn.runtime.errors import InputError
+from edgernn.runtime.errors import EdgernnError, InputError
 from edgernn.runtime.spotter import Spotter
 from edgernn.runtime.trigger import TriggerSettings
 from edgernn.training.base import Config, Layers, Settings
@@ -345,6 +347,29 @@ def test_a_spotter_is_trained_written_and_heard(tmp_path: Path) -> None:
         again += spotter.push(spoken_words.audio[at : at + 300])
         at += 300
     assert again == heard
+    # The same from the command line, with the trigger that was tuned for the integer program.
+    build = tmp_path / "build"
+    command = ["export", str(run), "--int8", "--out", str(build), "--to", "numpy"]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    loaded = Spotter.load(build)
+    as_wav(tmp_path / "ten.wav", spoken_words.audio)
+    done = CliRunner().invoke(main, ["run", str(build), "--audio", str(tmp_path / "ten.wav")])
+    assert done.exit_code == 0, done.output
+    words = [(f"{h.time:.2f}", h.word) for h in loaded.push(spoken_words.audio)]
+    lines = [line.split() for line in done.output.splitlines()[2:-1]]
+    assert [(line[0], line[1]) for line in lines] == words
+    as_wav(tmp_path / "fast.wav", spoken_words.audio, rate=16000)
+    done = CliRunner().invoke(main, ["run", str(build), "--audio", str(tmp_path / "fast.wav")])
+    assert done.exit_code == 1
+    assert "16,000 samples a second" in done.output
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"application": {}}'])
+def test_a_folder_without_a_spotter_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(EdgernnError, match="edgernn train keyword"):
+        Spotter.load(tmp_path)
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
