@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -42,7 +43,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.arrays[self.inputs[0]])
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Steps of each sequence, (N,)."""
         return np.array([len(x) for x in self.arrays[self.inputs[0]]], np.int64)
