@@ -142,7 +142,7 @@ def compare(
     _begin(out, config, source, resume)
     numbers = tuple(range(config.settings.seed, config.settings.seed + seeds))
     trained: dict[str, list[Trial]] = {cell: [] for cell in cells}
-    headline, higher = recipe.selects(config.options)
+    headline, higher = recipe.ranked_by(config.options)
     for seed in numbers:
         for cell in cells:
             trial = run_trial(recipe, config_for(config, cell, seed), dataset, out, hardware)

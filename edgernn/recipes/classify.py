@@ -49,11 +49,6 @@ class Classify(Recipe):
         static = options.get("static")
         return with_static(dataset, static) if static else dataset
 
-    def selects(self, options: Mapping[str, Any]) -> tuple[str, bool]:
-        """By --select."""
-        chosen = options.get("select") or self.headline
-        return chosen, chosen != "val_loss"
-
     def network(self, facts: Mapping[str, Any], layers: Layers) -> nn.Module:
         """A SequenceNetwork that answers once."""
         several, decays = len(facts["features"]) > 1, parse(layers.cell).kind == MISSING

@@ -53,11 +53,6 @@ class Tag(Recipe):
             split.arrays["y"][:] = [np.where(s, y, -1) for y, s in rows]  # type: ignore[index]
         return Dataset(splits, facts, streams.name, streams.split)
 
-    def selects(self, options: Mapping[str, Any]) -> tuple[str, bool]:
-        """By --select."""
-        chosen = options.get("select") or self.headline
-        return chosen, chosen != "val_loss"
-
     def network(self, facts: Mapping[str, Any], layers: Layers) -> nn.Module:
         """A SequenceNetwork that answers at every step."""
         return SequenceNetwork(facts["features"][0], len(facts["classes"]), layers, "steps")

@@ -25,7 +25,7 @@ from edgernn.training.base import Config, Dataset, Recipe
 from edgernn.training.device_cost import Priced, priced, untrained
 from edgernn.training.fit import Fitted, Hardware, fit
 from edgernn.training.run_folder import as_json, digest
-from edgernn.training.train import require_sound, write_finished
+from edgernn.training.train import metrics_of, require_sound, write_finished
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -55,7 +55,7 @@ class Sweep:
     ) -> None:
         self.recipe, self.config, self.source, self.space = recipe, config, source, space
         self.budget, self.out, self.hardware, self.say = budget, out, hardware, say
-        self.headline, self.higher = recipe.selects(config.options)
+        self.headline, self.higher = recipe.ranked_by(config.options)
         self.dataset: Dataset = recipe.read(source, config.options, config.settings.seed)
         require_sound(self.dataset)
         self._costs: dict[Key, Priced | str] = {}
@@ -180,17 +180,8 @@ class Sweep:
             return
         if self._baselines is None:
             self._baselines = self.recipe.baselines(self.dataset)
-        metrics: dict[str, Any] = {
-            "headline": self.headline,
-            "higher_is_better": self.higher,
-            "scores": fitted.scores,
-            "baselines": self._baselines,
-            "parameters": fitted.parameters,
-            "best_epoch": fitted.best_epoch,
-            "seconds": round(fitted.seconds, 1),
-            "history": fitted.history,
-            "trial": found.number,
-        }
+        metrics = metrics_of(self.recipe, config, fitted, self._baselines)
+        metrics["trial"] = found.number
         write_finished(
             self.out / BEST, self.recipe, config, self.dataset, self.source, fitted, metrics, {}
         )

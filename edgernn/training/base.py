@@ -25,6 +25,8 @@ Outputs = Sequence[tuple[NDArray[np.float32], ...]]
 (1, O)."""
 Scores = dict[str, float]
 SPLITS: Final = ("train", "val", "test")
+BY_LOSS: Final = "val_loss"
+"""In place of a score: the validation loss itself."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,16 @@ class Recipe(ABC):
         """The scores of a network's outputs over a split, `headline` among them."""
 
     def selects(self, options: Mapping[str, Any]) -> tuple[str, bool]:
-        """The score that the best epoch is chosen by, and whether more of it is better."""
-        return self.headline, self.higher
+        """What the best epoch is chosen by, and whether more of it is better: the score that an
+        option `select` names, or the validation loss, else the headline."""
+        chosen = options.get("select") or self.headline
+        return chosen, self.higher and chosen != BY_LOSS
+
+    def ranked_by(self, options: Mapping[str, Any]) -> tuple[str, bool]:
+        """The score that networks and programs are compared by: as `selects`, but never the loss,
+        which an integer program has none of."""
+        chosen, higher = self.selects(options)
+        return (self.headline, self.higher) if chosen == BY_LOSS else (chosen, higher)
 
     def baselines(self, dataset: Dataset) -> dict[str, Scores]:
         """Name -> test scores of what every user would try first."""

@@ -91,7 +91,7 @@ def beside(
         "facts": run.facts,
         "application": recipe.application(run.facts, by_split),
         "data": run.data,
-        "headline": recipe.selects(run.config.options)[0],
+        "headline": recipe.ranked_by(run.config.options)[0],
         "scores": {
             one.split: {"float": one.float_scores, "int8": one.int8_scores} for one in scores
         },

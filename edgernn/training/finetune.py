@@ -72,7 +72,7 @@ def finetune(
         }
 
     before, after = scores(quantized, facts), scores(program, dataset.facts)
-    headline, higher = recipe.selects(config.options)
+    headline, higher = recipe.ranked_by(config.options)
     gain = after["val"][headline] - before["val"][headline]
     kept = gain >= 0 if higher else gain <= 0
     metrics: dict[str, Any] = {

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 
 from edgernn.runtime.errors import InputError
-from edgernn.training.base import Config, Dataset, Recipe, Scores
+from edgernn.training.base import BY_LOSS, Config, Dataset, Recipe, Scores
 from edgernn.training.batches import CARRIED, EpochBatches, collate
 from edgernn.training.predict import as_tuple, float_outputs
 
@@ -22,8 +22,6 @@ MONITOR = "rank"
 """What the best epoch is chosen by: the headline score, the greater the better; of equal ones the
 epoch with the smaller validation loss."""
 TIE = 1e-7
-BY_LOSS = "val_loss"
-"""In place of a score: the validation loss itself."""
 VALIDATION_LOSS_ROWS = 64
 NO_DECAY = 2
 """Parameters of fewer axes, biases and norms, are not decayed."""

@@ -121,17 +121,7 @@ def _trained(
         recipe, config, dataset, checkpoints / "network",
         teacher=None if teacher is None else teacher.network, resume=resume, hardware=hardware,
     )  # fmt: skip
-    headline, higher = recipe.selects(config.options)
-    metrics: dict[str, Any] = {
-        "headline": headline,
-        "higher_is_better": higher,
-        "scores": fitted.scores,
-        "baselines": recipe.baselines(dataset) if fitted.main else {},
-        "parameters": fitted.parameters,
-        "best_epoch": fitted.best_epoch,
-        "seconds": round(fitted.seconds, 1),
-        "history": fitted.history,
-    }
+    metrics = metrics_of(recipe, config, fitted, recipe.baselines(dataset) if fitted.main else {})
     if teacher is not None:
         metrics["teacher"] = {
             "cell": plan.teacher,
@@ -151,6 +141,23 @@ def _trained(
     if fitted.main:
         write_finished(out, recipe, config, dataset, source, fitted, metrics, files)
     return Trained(dataset, fitted, metrics)
+
+
+def metrics_of(
+    recipe: Recipe, config: Config, fitted: Fitted, baselines: dict[str, Scores]
+) -> dict[str, Any]:
+    """What metrics.json says of a trained network."""
+    headline, higher = recipe.selects(config.options)
+    return {
+        "headline": headline,
+        "higher_is_better": higher,
+        "scores": fitted.scores,
+        "baselines": baselines,
+        "parameters": fitted.parameters,
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(fitted.seconds, 1),
+        "history": fitted.history,
+    }
 
 
 def write_finished(

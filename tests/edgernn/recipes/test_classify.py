@@ -98,6 +98,9 @@ def test_symbols_are_read_as_ids(tmp_path: Path) -> None:
 def test_the_best_epoch_is_chosen_by_what_was_asked() -> None:
     assert Classify().selects({}) == ("accuracy", True)
     assert Classify().selects({"select": "auroc"}) == ("auroc", True)
+    assert Classify().selects({"select": "val_loss"}) == ("val_loss", False)
+    assert Classify().ranked_by({"select": "auroc"}) == ("auroc", True)
+    assert Classify().ranked_by({"select": "val_loss"}) == ("accuracy", True)
 
 
 def test_a_time_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -201,7 +201,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_fine_tuning_ends_in_the_very_program_that_is_exported(tmp_path: Path) -> None:
     data = slopes(tmp_path / "slopes.npz", count=40)
     run, out = tmp_path / "run", tmp_path / "build"
-    done = edgernn("train", "classify", "--data", data, "--out", run, *QUICK, "--finetune", 2)
+    done = edgernn(
+        "train",
+        "classify",
+        "--data",
+        data,
+        "--out",
+        run,
+        *QUICK,
+        "--finetune",
+        2,
+        "--select",
+        "val_loss",
+    )
     assert done.exit_code == 0, done.output
     tuned = json.loads((run / "metrics.json").read_text())["finetuned"]
     assert ("int8, fine-tuned" in done.output) == tuned["kept"]
