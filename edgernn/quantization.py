@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,26 +127,18 @@ def quantize_graph(
         metadata["unreturned"] = graph.unreturned
         metadata["window"] = max(len(s[graph.inputs[0]]) for s in sequences)
         window = lower_window(graph, ranges, STRATEGIES[rounding], metadata)
-        return QuantizedWindow(
-            window.inputs,
-            window.stages,
-            window.outputs,
-            metadata,
-            float_model=float_model,
-            sample=_excerpt(sequences, whole=True),
-        )
+        return with_float(window, float_model, _excerpt(sequences, whole=True))
     program = lower(graph, ranges, STRATEGIES[rounding], metadata)
-    return Quantized(
-        program.tensors,
-        program.inputs,
-        program.outputs,
-        program.states,
-        program.operators,
-        metadata,
-        program.constants,
-        float_model=float_model,
-        sample=_excerpt(sequences),
-    )
+    return with_float(program, float_model, _excerpt(sequences))
+
+
+def with_float(
+    program: Program | Window, float_model: FloatModel, sample: Sequences
+) -> Quantized | QuantizedWindow:
+    """A program together with the network and the data that it came from."""
+    kind = QuantizedWindow if isinstance(program, Window) else Quantized
+    own = {field.name: getattr(program, field.name) for field in fields(program)}
+    return kind(**own, float_model=float_model, sample=sample)
 
 
 def _outline(node: Node) -> dict[str, Any]:

@@ -26,11 +26,12 @@ def collate(split: Split, indices: Sequence[int]) -> Batch:
     longest = int(lengths.max())
     batch: Batch = {}
     for name, rows in split.arrays.items():
-        chosen = [np.asarray(rows[i]) for i in indices]
+        chosen = [_typed(np.asarray(rows[i])) for i in indices]
+        label = chosen[0].dtype.kind == "i" and name not in split.inputs
         batch[name] = torch.from_numpy(
-            _padded(chosen, longest, name in split.inputs)
+            padded(chosen, longest, IGNORED if label else 0)
             if name in split.steps
-            else np.stack([_typed(c) for c in chosen])
+            else np.stack(chosen)
         )
     batch["lengths"] = torch.from_numpy(lengths)
     batch["mask"] = torch.arange(longest) < batch["lengths"][:, None]
@@ -43,14 +44,12 @@ def _typed(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
 
 
-def _padded(rows: list[NDArray[Any]], longest: int, is_input: bool) -> NDArray[Any]:
-    first = _typed(rows[0])
-    label = first.dtype.kind == "i" and not is_input
-    shape = (len(rows), longest, *first.shape[1:])
-    padded = np.full(shape, IGNORED if label else 0, first.dtype)
-    for target, row in zip(padded, rows, strict=True):
+def padded(rows: Sequence[NDArray[Any]], longest: int, fill: int = 0) -> NDArray[Any]:
+    """(N, longest, ...) of rows (T_i, ...), `fill` behind the end of each."""
+    result = np.full((len(rows), longest, *rows[0].shape[1:]), fill, rows[0].dtype)
+    for target, row in zip(result, rows, strict=True):
         target[: len(row)] = row
-    return padded
+    return result
 
 
 class EpochBatches:

@@ -9,7 +9,7 @@ from edgernn.exporting import RECIPE_FILE
 from edgernn.folder import C_FOLDER
 from edgernn.graph import Graph
 from edgernn.importer.load import import_model
-from edgernn.quantization import Quantized, QuantizedWindow
+from edgernn.quantization import Quantized, QuantizedWindow, with_float
 from edgernn.runtime.file import load_any
 from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
@@ -50,15 +50,7 @@ def finetuned(run: Run) -> Quantized | QuantizedWindow | None:
     program = load_any(folder / "model.safetensors")
     float_model = float_model_of(program, folder / FLOAT_FILE)
     sample = read_sample(folder / SAMPLE, list(float_model.graph.inputs))
-    if isinstance(program, Window):
-        return QuantizedWindow(
-            program.inputs, program.stages, program.outputs, program.metadata,
-            float_model=float_model, sample=sample,
-        )  # fmt: skip
-    return Quantized(
-        program.tensors, program.inputs, program.outputs, program.states, program.operators,
-        program.metadata, program.constants, float_model=float_model, sample=sample,
-    )  # fmt: skip
+    return with_float(program, float_model, sample)
 
 
 def compared(run: Run, program: Program | Window) -> list[Compared]:

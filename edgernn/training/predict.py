@@ -14,7 +14,7 @@ from edgernn.runtime.program import Program
 from edgernn.runtime.window import Window
 from edgernn.runtime.window_runtime import WindowRuntime
 from edgernn.training.base import Outputs, Split
-from edgernn.training.batches import collate
+from edgernn.training.batches import collate, padded
 
 BATCH = 128
 STEPS = 1 << 16
@@ -65,10 +65,7 @@ def integer_outputs(program: Program | Window, split: Split) -> Outputs:
 def _stacked(rows: list[NDArray[Any]], longest: int) -> NDArray[np.float32]:
     """(N, T, F) float32; token ids are numbers of one feature to a program."""
     columns = [row[:, None] if row.ndim == 1 else row for row in rows]
-    batch = np.zeros((len(rows), longest, columns[0].shape[1]), np.float32)
-    for target, row in zip(batch, columns, strict=True):
-        target[: len(row)] = row
-    return batch
+    return padded([column.astype(np.float32) for column in columns], longest)
 
 
 def _cut(output: NDArray[np.float32], longest: int, length: int) -> NDArray[np.float32]:

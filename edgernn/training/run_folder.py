@@ -22,6 +22,7 @@ from edgernn.placing import put_in_place
 from edgernn.recipes.registry import RECIPES, load_recipe
 from edgernn.runtime.errors import FileFormatError, InputError
 from edgernn.training.base import Config, Dataset, Recipe, Split
+from edgernn.training.batches import padded
 from edgernn.version import __version__
 
 CONFIG: Final = "config.json"
@@ -140,14 +141,9 @@ def split_to_bytes(split: Split) -> bytes:
     lengths = split.lengths
     arrays: dict[str, NDArray[Any]] = {"lengths": lengths}
     for name, rows in split.arrays.items():
-        if name not in split.steps:
-            arrays[name] = np.stack([np.asarray(row) for row in rows])
-            continue
-        first = np.asarray(rows[0])
-        padded = np.zeros((len(rows), int(lengths.max()), *first.shape[1:]), first.dtype)
-        for target, row in zip(padded, rows, strict=True):
-            target[: len(row)] = row
-        arrays[name] = padded
+        listed = [np.asarray(row) for row in rows]
+        stepwise = name in split.steps
+        arrays[name] = padded(listed, int(lengths.max())) if stepwise else np.stack(listed)
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()

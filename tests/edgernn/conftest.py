@@ -28,6 +28,16 @@ class Classifier(nn.Module):
 
 
 @pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Sequences whose class is the sign of their first value."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 6, 2)).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "signs.npz"
+    np.savez(path, x=x, y=(x[:, 0, 0] > 0).astype(np.int64))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def model() -> Classifier:
     torch.manual_seed(0)
     return Classifier().eval()

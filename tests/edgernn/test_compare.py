@@ -31,16 +31,6 @@ CONFIG = Config(
 )
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Sequences whose class is the sign of their first value."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((60, 6, 2)).astype(np.float32)
-    path = tmp_path_factory.mktemp("data") / "signs.npz"
-    np.savez(path, x=x, y=(x[:, 0, 0] > 0).astype(np.int64))
-    return str(path)
-
-
 def without_time(found: dict[str, Any]) -> dict[str, Any]:
     for cell in found["cells"]:
         del cell["minutes"]

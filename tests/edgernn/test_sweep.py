@@ -31,16 +31,6 @@ BUDGET = budget_for(device("cortex-m4"), parse_options({"flash": "2300"}, "test"
 TRIALS = 3
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Sequences whose class is the sign of their first value."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((60, 6, 2)).astype(np.float32)
-    path = tmp_path_factory.mktemp("data") / "signs.npz"
-    np.savez(path, x=x, y=(x[:, 0, 0] > 0).astype(np.int64))
-    return str(path)
-
-
 def run(source: str, out: Path, **options: Any) -> Any:
     return sweep(Classify(), CONFIG, source, SPACE, BUDGET, TRIALS, out, **options)
 
